@@ -1,0 +1,52 @@
+PYTHON ?= python3
+VERSION := $(shell $(PYTHON) -c 'import sys; print(f"py{sys.version_info[0]}{sys.version_info[1]}")')
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints/$(VERSION).txt
+CORE := $(VENV)/.setup-core
+FULL := $(VENV)/.setup-full
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-slow lint format bench gpu-check docs dist clean
+
+help:  ## Say what each target does
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+$(CORE): pyproject.toml constraints/$(VERSION).txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'pip>=25.1'
+	$(PIP) -e .
+	touch $@
+
+$(FULL): $(CORE) constraints/peers.txt
+	$(PIP) -e '.[train,ray,slurm]' --group dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r constraints/peers.txt
+	touch $@
+
+setup: $(FULL)  ## Make the virtual environment with everything (exact versions)
+
+demo: $(CORE)  ## Fit the bundled runs: growth laws, allocations, plots into demo/
+	$(BIN)/python examples/demo.py
+
+test: $(FULL)  ## Set up and run the tests (minutes)
+	$(BIN)/python -m pytest
+
+test-slow: $(FULL)  ## Run the slow tests (calibration, long sequences; up to hours)
+	$(BIN)/python -m pytest -m slow
+
+lint: $(FULL)  ## ruff, mypy, import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(FULL)  ## Format and sort imports
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+dist: $(FULL)  ## sdist, wheel from it, smoke test of the wheel in a clean venv
+	$(BIN)/python -m build --outdir dist .
+	sh .ci/smoke dist
+
+clean:  ## Remove the virtual environment and everything built
+	rm -rf $(VENV) dist demo .mypy_cache .ruff_cache .pytest_cache

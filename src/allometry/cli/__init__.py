@@ -1,0 +1,84 @@
+"""The command line: parse, call one function, print. Commands are imported when they run."""
+
+import sys
+from collections.abc import Sequence
+
+import cyclopts
+
+import allometry
+from allometry.errors import AllometryError
+
+app = cyclopts.App(
+    name="allometry",
+    help="Scaling laws with honest uncertainty: from a table of finished runs to decisions.",
+    version=allometry.__version__,
+    result_action="return_value",
+    help_format="plaintext",
+)
+
+# name, "module:function" in this package, one line of help. Lazy: --help imports none of them.
+LOSS = "From runs to decisions"
+PRIOR = "Priors and data"
+HARNESS = "Making observations"
+LATENCY = "Latency"
+COMMANDS: tuple[tuple[str, str, str, str], ...] = (
+    ("fit", "fit:fit_command", LOSS, "Fit a loss law to a table of runs; write a posterior."),
+    ("summary", "summary:summary_command", LOSS, "Posterior of every parameter, group by group."),
+    ("allocate", "allocate:allocate_command", LOSS, "Compute-optimal params and tokens."),
+    ("growth", "growth:growth_command", LOSS, "Growth laws: N* and D* as powers of compute."),
+    ("predict", "predict:predict_command", LOSS, "Loss of runs that have not been made."),
+    ("compare", "compare:compare_command", LOSS, "Which of two architectures wins where."),
+    ("check", "check:check_command", LOSS, "Is this posterior to be believed?"),
+    ("validate", "validate:validate_command", LOSS, "Hide the largest runs and predict them."),
+    ("plot", "plot:plot_command", LOSS, "Draw a posterior or a decision as PNG, PDF or SVG."),
+)
+SUBCOMMANDS: tuple[tuple[str, str, str, tuple[tuple[str, str, str], ...]], ...] = (
+    (
+        "data",
+        PRIOR,
+        "Public tables of runs: list, fetch, import, check.",
+        (
+            ("list", "data:list_command", "Every table the registry knows, with its source."),
+            ("fetch", "data:fetch_command", "Download a table into the cache and verify it."),
+            ("path", "data:path_command", "Print where a table lies on this machine."),
+            ("import", "data:import_command", "Turn a foreign table into a runs table."),
+            ("check", "data:check_command", "Read a runs table and report what is found."),
+        ),
+    ),
+)
+
+
+def _build(root: cyclopts.App) -> None:
+    for name, target, group, text in COMMANDS:
+        root.command(f"allometry.cli.{target}", name=name, help=text, group=group)
+    for name, group, text, members in SUBCOMMANDS:
+        sub = cyclopts.App(name=name, help=text, group=group, help_format="plaintext")
+        for member, target, member_text in members:
+            sub.command(f"allometry.cli.{target}", name=member, help=member_text)
+        root.command(sub)
+
+
+_build(app)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; return its exit code (0 answered, 1 no or failed, 2 bad input)."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        code = app(arguments, exit_on_error=False, print_error=False)
+        return int(code or 0)
+    except cyclopts.CycloptsError as error:
+        return _complain(str(error).strip(), hint="See allometry --help or the command's --help.")
+    except AllometryError as error:
+        return _complain(str(error), hint=error.hint, code=error.exit_code)
+    except KeyboardInterrupt:
+        return _complain("interrupted", code=130)
+    except BrokenPipeError:
+        return 0
+
+
+def _complain(what: str, *, hint: str = "", code: int = 2) -> int:
+    print(f"error: {what}", file=sys.stderr)
+    if hint:
+        print(f"hint: {hint}", file=sys.stderr)
+    return code

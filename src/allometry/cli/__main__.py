@@ -1,0 +1,7 @@
+"""``python -m allometry.cli``."""
+
+import sys
+
+from allometry.cli import main
+
+sys.exit(main())

@@ -1,0 +1,1 @@
+"""Criticism: is the posterior to be believed?"""

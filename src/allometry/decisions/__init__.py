@@ -1,0 +1,1 @@
+"""Decisions: posterior to a table with one row a question."""

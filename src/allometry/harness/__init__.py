@@ -1,0 +1,1 @@
+"""Harness: corpus, training, sweeps and the latency bench."""

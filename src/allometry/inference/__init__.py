@@ -1,0 +1,1 @@
+"""Inference: laws, priors, groups and observations to a posterior."""

@@ -1,0 +1,1 @@
+"""Laws: loss, valley and latency as pure JAX functions."""

@@ -1,0 +1,1 @@
+"""Observations: tables come in here and nowhere else."""

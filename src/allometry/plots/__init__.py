@@ -1,0 +1,1 @@
+"""Plots: posterior or decision to matplotlib Axes."""

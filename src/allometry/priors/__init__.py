@@ -1,0 +1,1 @@
+"""Priors: posterior to prior file to prior, and the bundled library."""

@@ -1,0 +1,1 @@
+"""Report: posterior to one self-contained page."""
