@@ -13,7 +13,7 @@ from allometry.accounting.mlstm import (
     mlstm_forward_flops,
 )
 from allometry.accounting.params import count_params
-from allometry.accounting.shapes import Shape, TransformerShape, XLSTMShape
+from allometry.accounting.shapes import Shape, TransformerShape
 from allometry.errors import InputError
 
 AttentionCount = Literal["distill_scaling", "chinchilla", "exact_causal"]
@@ -122,6 +122,7 @@ def training_flops_per_token(
 
     Examples
     --------
+    >>> from allometry.accounting import XLSTMShape
     >>> shape = XLSTMShape(d_model=4096, n_layers=32, n_heads=8)
     >>> round(training_flops_per_token(shape, 8192).total / 1e9, 2)
     40.44

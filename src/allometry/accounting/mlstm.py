@@ -39,7 +39,7 @@ def mlstm_forward_flops(
             return float(_first_chunk_flops(a, c, L))
         return L * mlstm_flops_per_token(a, c, L, causal_factor=_tfla_factor(L))
 
-    return shape.n_heads * _over_chunks(chunk, shape.chunk_size, context_length)
+    return shape.n_heads * over_chunks(chunk, shape.chunk_size, context_length)
 
 
 def mlstm_backward_flops(
@@ -57,7 +57,7 @@ def mlstm_backward_flops(
         factor = _tfla_factor(L) if count == "tfla" else 1.0
         return 4.0 * a * c + 10.0 * L * a * c + factor * L * L * (6 * a + 4 * c)
 
-    return shape.n_heads * _over_chunks(chunk, shape.chunk_size, context_length)
+    return shape.n_heads * over_chunks(chunk, shape.chunk_size, context_length)
 
 
 def mlstm_flops_per_token(
@@ -98,7 +98,7 @@ def mlstm_step_flops(head_dim_qk: int, head_dim_v: int) -> int:
 def mlstm_bytes_per_token(
     head_dim_qk: int,
     head_dim_v: int,
-    chunk_size: int,
+    chunk_size: int | None,
     *,
     activation_bytes: int = 2,
     state_bytes: int = 4,
@@ -107,15 +107,18 @@ def mlstm_bytes_per_token(
 
     Queries, keys and values are read by the state kernel and again by the output kernel; gates are
     read, outputs, normaliser and maximum written; each chunk's state is written and read once.
+    Without a chunk size (None), the states are left out.
 
     Examples
     --------
     >>> mlstm_bytes_per_token(128, 256, 64)
     6432.125
     """
-    a, c, L = head_dim_qk, head_dim_v, chunk_size
-    per_token = activation_bytes * (3 * a + 3 * c + 4) + 2 * state_bytes
-    return per_token + 2 * state_bytes * (a * c + a + 1) / L
+    a, c = head_dim_qk, head_dim_v
+    per_token = float(activation_bytes * (3 * a + 3 * c + 4) + 2 * state_bytes)
+    if chunk_size is None:
+        return per_token
+    return per_token + 2 * state_bytes * (a * c + a + 1) / chunk_size
 
 
 def optimal_chunk_size(head_dim_qk: int, head_dim_v: int, *, causal_factor: float = 0.75) -> float:
@@ -126,7 +129,7 @@ def optimal_chunk_size(head_dim_qk: int, head_dim_v: int, *, causal_factor: floa
     Examples
     --------
     >>> round(optimal_chunk_size(128, 256), 1)
-    10.7
+    10.6
     """
     a, c, phi = head_dim_qk, head_dim_v, causal_factor
     return math.sqrt((2 * a * c + 2 * a + 5) / (1 + phi * (2 * a + 2 * c + 8)))
@@ -157,7 +160,8 @@ def _first_chunk_flops(a: int, c: int, L: int) -> int:
     return state + gates + inside + combination
 
 
-def _over_chunks(chunk: Callable[[int], float], chunk_size: int, context_length: int) -> float:
+def over_chunks(chunk: Callable[[int], float], chunk_size: int, context_length: int) -> float:
+    """Sum of `chunk` (FLOPs of a chunk of L tokens) over a sequence; a shorter one may be last."""
     whole, rest = divmod(context_length, chunk_size)
     total = whole * chunk(chunk_size)
     return total + chunk(rest) if rest else total
