@@ -31,6 +31,7 @@ COMMANDS: tuple[tuple[str, str, str, str], ...] = (
     ("check", "check:check_command", LOSS, "Is this posterior to be believed?"),
     ("validate", "validate:validate_command", LOSS, "Hide the largest runs and predict them."),
     ("plot", "plot:plot_command", LOSS, "Draw a posterior or a decision as PNG, PDF or SVG."),
+    ("train", "train:train_command", HARNESS, "Train one model; write its run and loss curve."),
 )
 SUBCOMMANDS: tuple[tuple[str, str, str, tuple[tuple[str, str, str], ...]], ...] = (
     (
@@ -43,6 +44,15 @@ SUBCOMMANDS: tuple[tuple[str, str, str, tuple[tuple[str, str, str], ...]], ...] 
             ("path", "data:path_command", "Print where a table lies on this machine."),
             ("import", "data:import_command", "Turn a foreign table into a runs table."),
             ("check", "data:check_command", "Read a runs table and report what is found."),
+        ),
+    ),
+    (
+        "corpus",
+        HARNESS,
+        "Text as tokens on disk: build, check.",
+        (
+            ("build", "corpus:build_command", "Tokenize text into shards that training reads."),
+            ("check", "corpus:check_command", "Read a corpus and name each damaged file."),
         ),
     ),
 )
