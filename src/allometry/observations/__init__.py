@@ -1,1 +1,28 @@
 """Observations: tables come in here and nowhere else."""
+
+from allometry.observations.catalogue import TABLES
+from allometry.observations.expressions import select_rows
+from allometry.observations.fetching import fetch_table, find_table, table_path
+from allometry.observations.outliers import robust_exclusions
+from allometry.observations.record import Exclusion, Runs, count_groups
+from allometry.observations.registry import DATA_VARIABLE, Preparation, RegisteredTable
+from allometry.observations.runs import read_runs
+from allometry.observations.schema import RUNS, validate_runs
+
+__all__ = [
+    "DATA_VARIABLE",
+    "RUNS",
+    "TABLES",
+    "Exclusion",
+    "Preparation",
+    "RegisteredTable",
+    "Runs",
+    "count_groups",
+    "fetch_table",
+    "find_table",
+    "read_runs",
+    "robust_exclusions",
+    "select_rows",
+    "table_path",
+    "validate_runs",
+]

@@ -1,0 +1,172 @@
+"""Bytes on disk to an unchecked DataFrame (CSV, Parquet, JSON lines); a failure is one line."""
+
+import csv
+import gzip
+import hashlib
+import io
+import json
+import warnings
+import zlib
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+
+from allometry.errors import InputError
+
+# pandas 3 reads exactly by default and deprecates the argument.
+_EXACT: Literal["round_trip"] | None = "round_trip" if pd.__version__ < "3" else None
+
+SUFFIXES = (".csv", ".tsv", ".parquet", ".pq", ".jsonl", ".ndjson", ".json")
+"""File endings that can be read; each but Parquet may be followed by ``.gz``."""
+
+
+def load_table(path: Path) -> tuple[pd.DataFrame, str]:
+    """Read a table as it is, and the sha256 of the file.
+
+    Parameters
+    ----------
+    path : Path
+        A file with one of `SUFFIXES`, text in UTF-8. JSON may be one object a line or one list of
+        objects; nested objects become columns ``outer/inner``.
+
+    Returns
+    -------
+    table : DataFrame
+        Columns and types as the file has them; at least one row.
+    sha256 : str
+        Of the file's bytes, as ``sha256sum`` prints it.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, or it is a folder, empty, damaged, not UTF-8, of another format,
+        or names a column twice.
+    """
+    raw = read_bytes(path)
+    digest = hashlib.sha256(raw).hexdigest()
+    suffix, body = _unpack(path, raw)
+    if suffix in (".parquet", ".pq"):
+        table = _parse_parquet(body, path)
+    elif suffix in (".jsonl", ".ndjson", ".json"):
+        table = _parse_json(_decode(body, path), path)
+    else:
+        table = _parse_csv(_decode(body, path), path, tabs=suffix == ".tsv")
+    if table.empty:
+        raise InputError("the table has no rows", where=str(path), hint="Is this the right file?")
+    return table, digest
+
+
+def read_bytes(path: Path) -> bytes:
+    """Whole file as bytes, or one `InputError` that says why not."""
+    where = str(path)
+    if path.is_dir():
+        hint = "Name a file in it (allometry data import reads some folders)."
+        raise InputError("is a folder, not a table", where=where, hint=hint)
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError as error:
+        hint = "Check the path; allometry data list names the tables known by name."
+        raise InputError("no such file", where=where, hint=hint) from error
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", where=where) from error
+    if not raw.strip():
+        raise InputError("the file is empty", where=where, hint="Is this the right file?")
+    return raw
+
+
+def _unpack(path: Path, raw: bytes) -> tuple[str, bytes]:
+    # The table's own suffix, and its bytes uncompressed.
+    suffixes = [part.lower() for part in path.suffixes]
+    packed = bool(suffixes) and suffixes[-1] == ".gz"
+    suffix = ["", *suffixes][-2 if packed else -1]
+    if suffix == ".txt":
+        suffix = ".csv"
+    if suffix not in SUFFIXES:
+        what = f"format {suffix or 'without a file ending'} is not known"
+        hint = f"Name the file after its format: {', '.join(SUFFIXES)} (and .gz)."
+        raise InputError(what, where=str(path), hint=hint)
+    if not packed:
+        return suffix, raw
+    try:
+        return suffix, gzip.decompress(raw)
+    except (OSError, EOFError, zlib.error) as error:
+        hint = "The download may be cut short; fetch it again."
+        raise InputError(f"damaged gzip file ({error})", where=str(path), hint=hint) from error
+
+
+def _decode(body: bytes, path: Path) -> str:
+    try:
+        text = body.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        what = f"not UTF-8 text: byte 0x{body[error.start]:02x} at position {error.start}"
+        hint = "Save it as UTF-8, for instance with iconv -f latin1 -t utf-8."
+        raise InputError(what, where=str(path), hint=hint) from error
+    if "\x00" in text:
+        what = f"not text: a NUL byte at position {text.index(chr(0))}"
+        hint = "A binary file, or UTF-16; save it as UTF-8 text."
+        raise InputError(what, where=str(path), hint=hint)
+    return text
+
+
+def _parse_csv(text: str, path: Path, *, tabs: bool) -> pd.DataFrame:
+    header = next((line for line in text.splitlines() if line.strip()), "")
+    separator = "\t" if tabs else max(",;\t", key=header.count)
+    _refuse_repeated(next(csv.reader([header], delimiter=separator)), path)
+    try:
+        with warnings.catch_warnings():
+            # Rows longer than the header would otherwise be cut with a mere ParserWarning.
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            return pd.read_csv(
+                io.StringIO(text),
+                sep=separator,
+                index_col=False,
+                skipinitialspace=True,
+                float_precision=_EXACT,
+                low_memory=False,
+            )
+    except (pd.errors.ParserError, pd.errors.ParserWarning, pd.errors.EmptyDataError) as error:
+        what = f"not a well-formed table: {' '.join(str(error).split())}"
+        hint = "Every line needs as many fields as the header; quote fields that hold separators."
+        raise InputError(what, where=str(path), hint=hint) from error
+
+
+def _refuse_repeated(names: list[str], path: Path) -> None:
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        hint = "Give every column its own name."
+        what = f"column {', '.join(map(repr, repeated))} appears more than once"
+        raise InputError(what, where=str(path), hint=hint)
+
+
+def _parse_parquet(body: bytes, path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_parquet(io.BytesIO(body)).reset_index(drop=True)
+    except (OSError, ValueError) as error:  # pyarrow's errors derive from both
+        what = f"not a readable Parquet file: {str(error).splitlines()[0]}"
+        raise InputError(what, where=str(path)) from error
+
+
+def _parse_json(text: str, path: Path) -> pd.DataFrame:
+    try:
+        rows: list[Any] = json.loads(text) if text.lstrip().startswith("[") else _parse_lines(text)
+    except json.JSONDecodeError as error:
+        what = f"not valid JSON: {error.msg} (line {error.lineno})"
+        hint = "One JSON object a line, or one list of objects."
+        raise InputError(what, where=str(path), hint=hint) from error
+    if wrong := [index for index, row in enumerate(rows) if not isinstance(row, dict)]:
+        what = f"row {wrong[0]} is not a JSON object but {rows[wrong[0]]!r:.40}"
+        hint = "One JSON object a line, or one list of objects."
+        raise InputError(what, where=str(path), hint=hint)
+    table: pd.DataFrame = pd.json_normalize(rows, sep="/")
+    return table
+
+
+def _parse_lines(text: str) -> list[Any]:
+    rows = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        if line.strip():
+            try:
+                rows.append(json.loads(line))
+            except json.JSONDecodeError as error:
+                raise json.JSONDecodeError(error.msg, "\n" * (number - 1), number - 1) from error
+    return rows

@@ -1,0 +1,163 @@
+"""The declared schema of a runs table, and its broken rules as one error."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+import pandera.pandas as pa
+from pandera.errors import SchemaErrors
+
+from allometry.errors import InputError
+
+REQUIRED = ("params", "tokens", "loss")
+"""Columns without which a table is not one of runs."""
+
+NUMERIC = (
+    *REQUIRED,
+    *("flops", "context_length", "params_non_embedding", "loss_stderr", "unique_tokens", "epochs"),
+    *("batch_size", "learning_rate", "d_model", "n_layers", "n_heads", "d_ff", "seed"),
+)
+"""Canonical columns read as numbers; `params_non_embedding` and later ones may have gaps."""
+
+GROUP_COLUMNS = ("architecture", "context_length")
+"""Columns whose cells are groups unless a user names others."""
+
+_SHOWN = 5  # offenders named in a message; the rest are counted
+
+
+def _positive(name: str, *, required: bool = True, gaps: bool = False) -> pa.Column:
+    rule = f"{name} must be positive and finite"
+    check = pa.Check(lambda values: np.isfinite(values) & (values > 0), error=rule)
+    return pa.Column(float, check, required=required, nullable=gaps)
+
+
+RUNS = pa.DataFrameSchema(
+    {
+        **{name: _positive(name) for name in REQUIRED},
+        "flops": _positive("flops", required=False),
+        "context_length": pa.Column(
+            float,
+            pa.Check(
+                lambda values: np.isfinite(values) & (values >= 1) & (values % 1 == 0),
+                error="context_length must be a whole number of tokens, 1 or more",
+            ),
+            required=False,
+        ),
+        "architecture": pa.Column(
+            object,
+            pa.Check(lambda values: values.str.len() > 0, error="architecture is empty"),
+            required=False,
+        ),
+        "loss_stderr": pa.Column(
+            float,
+            pa.Check(
+                lambda values: np.isfinite(values) & (values >= 0),
+                error="loss_stderr must be zero or positive, and finite",
+            ),
+            required=False,
+            nullable=True,
+        ),
+        **{
+            name: _positive(name, required=False, gaps=True)
+            for name in NUMERIC
+            if name not in (*REQUIRED, "flops", "context_length", "loss_stderr", "seed")
+        },
+    },
+    name="runs",
+)
+"""Rules of a runs table; columns that are not named here pass untouched."""
+
+
+def validate_runs(
+    table: pd.DataFrame,
+    *,
+    source: str = "table",
+    unreadable: dict[str, list[tuple[int, object]]] | None = None,
+) -> pd.DataFrame:
+    """Check a runs table; return a new frame, or raise one `InputError` with every broken rule.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Canonical columns, numbers as float64. Its index is what messages call the row.
+    source : str
+        What to call the table in errors.
+    unreadable : dict, optional
+        Column -> (row, cell) of cells that held something which is not a number; they are NaN in
+        `table`.
+
+    Returns
+    -------
+    DataFrame
+        params, tokens, flops and loss float64; context_length int64; architecture text.
+    """
+    require_columns(table, REQUIRED, source=source)
+    broken = _Broken()
+    for column, cells in (unreadable or {}).items():
+        inside = [(row, cell) for row, cell in cells if row in table.index]
+        for row, cell in inside:
+            broken.add(f"{column} is not a number", column, row, repr(cell))
+    try:
+        checked = RUNS.validate(table, lazy=True)
+    except SchemaErrors as error:
+        for failure in error.failure_cases.itertuples():
+            broken.add(*_describe(failure))
+    if broken.rules:
+        hint = "Correct the rows, or leave them out with exclude= (--exclude)."
+        raise InputError(broken.describe(), where=source, hint=hint)
+    if "context_length" in checked:
+        checked = checked.assign(context_length=checked["context_length"].astype("int64"))
+    return checked
+
+
+def require_columns(table: pd.DataFrame, names: Iterable[str], *, source: str) -> None:
+    """Raise one `InputError` that names the columns a table lacks, and those it has."""
+    missing = [name for name in names if name not in table]
+    if not missing:
+        return
+    what = f"no column {', '.join(missing)}; found {', '.join(map(str, table.columns))}"
+    hint = "Rename the columns, or map them with aliases= (--alias N=params)."
+    raise InputError(what, where=source, hint=hint)
+
+
+def name_rows(rows: Iterable[object]) -> str:
+    """Rows for a message: the first five, and how many more.
+
+    Examples
+    --------
+    >>> name_rows([3]), name_rows(range(8))
+    ('row 3', 'row 0, 1, 2, 3, 4 and 3 more')
+    """
+    listed = [str(row) for row in rows]
+    more = f" and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""
+    return f"row {', '.join(listed[:_SHOWN])}{more}"
+
+
+class _Broken:
+    """Broken rules with their rows; a cell is reported once, by the first rule it breaks."""
+
+    def __init__(self) -> None:
+        self.rules: dict[str, dict[object, str]] = {}
+        self._seen: set[tuple[str, object]] = set()
+
+    def add(self, rule: str, column: str, row: object, cell: str) -> None:
+        if (column, row) not in self._seen:
+            self._seen.add((column, row))
+            self.rules.setdefault(rule, {})[row] = cell
+
+    def describe(self) -> str:
+        parts = []
+        for rule, rows in self.rules.items():
+            cells = list(dict.fromkeys(cell for cell in rows.values() if cell))
+            got = f", got {', '.join(cells[:3])}{' ...' if len(cells) > 3 else ''}" if cells else ""
+            parts.append(f"{rule}{got} ({name_rows(rows)})")
+        return "; ".join(parts)
+
+
+def _describe(failure: "tuple[object, ...]") -> tuple[str, str, object, str]:
+    # One line of pandera's failure_cases: rule, column, row, cell as text.
+    column, check = str(failure.column), str(failure.check)  # type: ignore[attr-defined]
+    row, cell = failure.index, failure.failure_case  # type: ignore[attr-defined]
+    if check == "not_nullable":
+        return f"{column} is missing", column, row, ""
+    return check, column, row, f"{cell:g}" if isinstance(cell, float) else repr(cell)

@@ -1,0 +1,160 @@
+"""Figures that pass every rule and still look wrong, each as one sentence with its numbers."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from allometry.observations.outliers import FEWEST_RUNS, fit_surface, split_groups
+from allometry.observations.schema import name_rows
+
+_ENOUGH = 2_000  # runs that fix E far better than the 5 % asked of it
+NATS_PER_BIT = float(np.log(2.0))
+
+
+def suspicions(
+    table: pd.DataFrame, *, by: Sequence[str] = (), loss_unit: str = "nats per token"
+) -> list[str]:
+    """Everything about validated runs that a person should look at once.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Validated runs; the index is what messages call the row.
+    by : sequence of str
+        Columns whose cells are groups.
+    loss_unit : str
+        Where it is not nats per token, the size of the loss is not judged.
+
+    Returns
+    -------
+    list of str
+        One sentence a suspicion, with figures and rows; empty where all is as expected.
+    """
+    found = [
+        *_sizes_in_billions(table),
+        *_flops_against_6nd(table),
+        *_without_embeddings(table),
+        *_repeated_names(table),
+        *_small_groups(table, by),
+        *_below_asymptote(table, by),
+    ]
+    return found + (_loss_unit(table) if loss_unit == "nats per token" else [])
+
+
+def _sizes_in_billions(table: pd.DataFrame) -> list[str]:
+    # No language model of the field has fewer than a thousand parameters or tokens.
+    return [
+        f"{name} run from {table[name].min():.4g} to {table[name].max():.4g}: in millions or "
+        f"billions? They are taken as they are, in units of one"
+        for name in ("params", "tokens")
+        if table[name].max() < 1e5
+    ]
+
+
+def _flops_against_6nd(table: pd.DataFrame) -> list[str]:
+    if "flops" not in table:
+        return []
+    ratio = table["flops"] / (6.0 * table["params"] * table["tokens"])
+    off = ratio[(ratio > 3.0) | (ratio < 1.0 / 3.0)]
+    if off.empty:
+        return []
+    per_token = (table["flops"] / (6.0 * table["params"])).loc[off.index]
+    guess = ""
+    if per_token.between(1 / 3, 3).all():
+        guess = "; they look like FLOPs of one token"
+    elif off.max() < 1 / 3:
+        guess = "; they look like FLOPs of a step or a sequence, or in other units"
+    return [
+        f"flops are {off.median():.3g} x 6ND in the median, beyond a factor of 3, in {len(off)} of "
+        f"{len(table)} runs ({name_rows(off.index)}){guess}; total training FLOPs are expected"
+    ]
+
+
+def _loss_unit(table: pd.DataFrame) -> list[str]:
+    loss = table["loss"]
+    median = float(loss.median())
+    if "vocab_size" in table and pd.api.types.is_numeric_dtype(table["vocab_size"]):
+        uniform = np.log(table["vocab_size"].astype(float))
+        over = loss.index[loss > uniform]
+        if len(over):
+            return [f"loss is above log(vocab_size), a uniform guess, in {name_rows(over)}: bits?"]
+    if median > 5.0:
+        return [
+            f"loss has median {median:.3g}: bits per token? That would be "
+            f"{median * NATS_PER_BIT:.3g} nats; nats per token are expected"
+        ]
+    if median < 1.2:
+        return [
+            f"loss has median {median:.3g}: per byte or per character? Nats per token are "
+            f"expected, mostly 1.5 to 5; priors on E assume them"
+        ]
+    return []
+
+
+def _without_embeddings(table: pd.DataFrame) -> list[str]:
+    if "params_non_embedding" in table:
+        same = table.index[table["params"] <= table["params_non_embedding"]]
+        if len(same):
+            what = "params are not above params_non_embedding"
+            return [f"{what} in {name_rows(same)}: params should count the embeddings too"]
+        return []
+    if not {"d_model", "n_layers"} <= set(table.columns):
+        return []
+    width, layers = table["d_model"], table["n_layers"]
+    feed_forward = 3.0 * table["d_ff"] if "d_ff" in table else 8.0 * width
+    blocks = layers * width * (4.0 * width + feed_forward)
+    # 32,000 rows is a small vocabulary; below 5 % of the total the two counts cannot be told apart.
+    visible = (32_000.0 * width > 0.05 * blocks) & blocks.notna()
+    near = visible & ((table["params"] / blocks - 1.0).abs() < 0.02)
+    if not visible.any() or near.sum() < 0.5 * visible.sum():
+        return []
+    return [
+        f"params equal the blocks alone, without embeddings, within 2 % in {int(near.sum())} of "
+        f"{len(table)} runs ({name_rows(table.index[near])}); the count with embeddings is expected"
+    ]
+
+
+def _repeated_names(table: pd.DataFrame) -> list[str]:
+    if "run_id" not in table:
+        return []
+    names = table["run_id"].dropna()
+    repeated = names[names.duplicated(keep=False)]
+    if repeated.empty:
+        return []
+    return [
+        f"{repeated.nunique()} run_id(s) appear on several rows ({name_rows(repeated.index)}): "
+        f"checkpoints of one run are not independent runs"
+    ]
+
+
+def _small_groups(table: pd.DataFrame, by: Sequence[str]) -> list[str]:
+    small = [
+        f"{' '.join(map(str, cell.values())) or 'all'} ({len(group)})"
+        for cell, group in split_groups(table, by)
+        if len(group) < 6
+    ]
+    if not small:
+        return []
+    listed = ", ".join(small[:5]) + (f" and {len(small) - 5} more" if len(small) > 5 else "")
+    return [f"groups with fewer than 6 runs lean on the others or on the prior: {listed}"]
+
+
+def _below_asymptote(table: pd.DataFrame, by: Sequence[str]) -> list[str]:
+    # A loss far below the E that all other runs point to: another unit, test set or tokenizer.
+    found = []
+    for cell, group in split_groups(table, by):
+        if len(group) < FEWEST_RUNS:
+            continue
+        losses = group["loss"].to_numpy()
+        lowest = int(losses.argmin())
+        others = group.drop(index=group.index[lowest])
+        asymptote = fit_surface(others.iloc[:: 1 + len(others) // _ENOUGH]).E
+        # 5 %: what an additive law overstates E by where the true law bends otherwise.
+        if losses[lowest] < 0.95 * asymptote:
+            name = " ".join(map(str, cell.values())) or "all runs"
+            found.append(
+                f"loss {losses[lowest]:.4g} in row {group.index[lowest]} is below E = "
+                f"{asymptote:.4g} that the other runs of {name} point to: another unit or test set?"
+            )
+    return found
