@@ -1,5 +1,7 @@
 """Accounting: an architecture and a context length to params, FLOPs, bytes and state size."""
 
+from allometry.accounting.cost import CostKind, CostModel, six_nd
+from allometry.accounting.cost_fits import accounting_cost, table_cost
 from allometry.accounting.family import (
     SMALL_RANGE,
     STUDY_RANGE,
@@ -54,6 +56,8 @@ __all__ = [
     "STUDY_RANGE",
     "VOCAB_SIZE",
     "BytesMoved",
+    "CostKind",
+    "CostModel",
     "ExtrapolationWarning",
     "InferenceFlops",
     "NumberBytes",
@@ -63,6 +67,7 @@ __all__ = [
     "TrainingFlops",
     "TransformerShape",
     "XLSTMShape",
+    "accounting_cost",
     "break_even_context",
     "cache_bytes",
     "causal_factor",
@@ -86,7 +91,9 @@ __all__ = [
     "preset_names",
     "shape_for",
     "shape_of",
+    "six_nd",
     "state_bytes",
+    "table_cost",
     "training_flops",
     "training_flops_per_sequence",
     "training_flops_per_token",
