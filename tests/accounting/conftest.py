@@ -20,7 +20,7 @@ def _shape_from(config: dict[str, Any]) -> Shape:
     return XLSTMShape(**common, **heads, chunk_size=int(config.get("chunk_size", 64)))
 
 
-def public_file(name: str) -> Path:
+def _public_file(name: str) -> Path:
     """A public file of the data registry; the test is skipped where it is not at hand."""
     folder = os.environ.get("ALLOMETRY_DATA", "")
     path = Path(folder) / name
@@ -32,17 +32,23 @@ def public_file(name: str) -> Path:
 @pytest.fixture(scope="session")
 def vectors() -> list[dict[str, Any]]:
     """Counts of the study's own code, with the corrections that the file states."""
-    document = json.loads(public_file("accounting_vectors.json").read_text())
+    document = json.loads(_public_file("accounting_vectors.json").read_text())
     return [*document["transformer"], *document["xlstm"]]
 
 
 @pytest.fixture(scope="session")
 def study_runs() -> pd.DataFrame:
     """The 640 runs of the study."""
-    return pd.read_csv(public_file("xlstm_runs.csv"))
+    return pd.read_csv(_public_file("xlstm_runs.csv"))
 
 
 @pytest.fixture(scope="session")
 def shape_from() -> Callable[[dict[str, Any]], Shape]:
     """Make a shape of a row that spells every width out."""
     return _shape_from
+
+
+@pytest.fixture(scope="session")
+def public_file() -> Callable[[str], Path]:
+    """Path of a public file, by name."""
+    return _public_file
