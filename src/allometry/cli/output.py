@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 stderr = Console(stderr=True)
+_WIDEST = 100_000  # characters; a line ends where its table ends
 
 
 def emit(answer: pd.DataFrame | Mapping[str, Any] | Sequence[Any], *, as_json: bool) -> None:
@@ -28,7 +29,8 @@ def emit(answer: pd.DataFrame | Mapping[str, Any] | Sequence[Any], *, as_json: b
         sys.stdout.write(json.dumps(_plain(document), indent=2, allow_nan=False) + "\n")
         return
     frame = answer if isinstance(answer, pd.DataFrame) else _as_frame(answer)
-    Console(soft_wrap=True).print(_table(frame))
+    # Wide enough that no cell is cut: rich takes 80 columns where stdout is a pipe or a file.
+    Console(soft_wrap=True, width=_WIDEST).print(_table(frame))
 
 
 def _as_frame(answer: Mapping[str, Any] | Sequence[Any]) -> pd.DataFrame:

@@ -1,7 +1,7 @@
 """Names people give to columns, and the canonical name each is read as."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -112,11 +112,16 @@ def simplified(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
-_CANONICAL = {simplified(name): to for to, names in ALIASES.items() for name in (to, *names)}
+def vocabulary(aliases: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """Simplified name -> canonical name, from canonical name -> names read as it."""
+    return {simplified(name): to for to, names in aliases.items() for name in (to, *names)}
 
 
-def recognise(name: str) -> tuple[str, float] | None:
-    """Canonical name and multiplier of a foreign column, or None.
+_RUNS = vocabulary(ALIASES)
+
+
+def recognise(name: str, names: Mapping[str, str] = _RUNS) -> tuple[str, float] | None:
+    """Return the canonical name and multiplier of a foreign column, or None.
 
     Examples
     --------
@@ -124,19 +129,24 @@ def recognise(name: str) -> tuple[str, float] | None:
     (('loss', 1.0), ('params', 1000000000.0), None)
     """
     key = simplified(name)
-    if key in _CANONICAL:
-        return _CANONICAL[key], 1.0
+    if key in names:
+        return names[key], 1.0
     countable = ("params", "tokens", "params_non_embedding", "unique_tokens")
     for unit, multiplier in UNITS.items():
         for stem in (key.removesuffix(unit), key.removesuffix("in" + unit)):
-            target = _CANONICAL.get(stem)
+            target = names.get(stem)
             if stem != key and len(stem) > 2 and target in countable:  # not "nb", "dm"
                 return target, multiplier
     return None
 
 
 def map_columns(
-    table: pd.DataFrame, *, aliases: Mapping[str, str] | None = None, source: str = "table"
+    table: pd.DataFrame,
+    *,
+    aliases: Mapping[str, str] | None = None,
+    source: str = "table",
+    names: Mapping[str, str] = _RUNS,
+    must_be_clear: Sequence[str] = MUST_BE_CLEAR,
 ) -> ColumnMap:
     """Decide which column of a foreign table is read as which canonical one.
 
@@ -149,6 +159,10 @@ def map_columns(
         column out of the way.
     source : str
         What to call the table in errors.
+    names : mapping of str to str
+        Names known by themselves, as `vocabulary` makes them.
+    must_be_clear : sequence of str
+        Canonical names for which two candidates that differ are an error.
 
     Raises
     ------
@@ -161,7 +175,7 @@ def map_columns(
     canonical = {column: target for column, target in chosen.items() if column != target}
     candidates: dict[str, list[tuple[str, float]]] = {}
     for column in map(str, table.columns):
-        found = recognise(column) if column not in chosen else None
+        found = recognise(column, names) if column not in chosen else None
         if found and found[0] not in taken:
             candidates.setdefault(found[0], []).append((column, found[1]))
     scale: dict[str, float] = {}
@@ -170,11 +184,11 @@ def map_columns(
     for target, options in candidates.items():
         best = _first_choice(table, target, options)
         if best is None:
-            names = [column for column, _ in options]
-            if target in MUST_BE_CLEAR:
-                unclear[target] = names
+            rivals = [column for column, _ in options]
+            if target in must_be_clear:
+                unclear[target] = rivals
             else:
-                listed = ", ".join(map(repr, names))
+                listed = ", ".join(map(repr, rivals))
                 notes.append(f"{listed} could each be {target} and differ; left as they are")
             continue
         column, multiplier = best
@@ -185,11 +199,12 @@ def map_columns(
             notes.append(f"{column!r} multiplied by {multiplier:g} to give {target}")
     if unclear:
         what = "; ".join(
-            f"{target} could be {' or '.join(map(repr, names))}, and they differ"
-            for target, names in unclear.items()
+            f"{target} could be {' or '.join(map(repr, rivals))}, and they differ"
+            for target, rivals in unclear.items()
         )
-        target, names = next(iter(unclear.items()))
-        hint = f'Say which: aliases={{"{names[-1]}": "{target}"}} (--alias "{names[-1]}={target}").'
+        target, rivals = next(iter(unclear.items()))
+        example = f'aliases={{"{rivals[-1]}": "{target}"}} (--alias "{rivals[-1]}={target}")'
+        hint = f"Say which: {example}."
         raise InputError(what, where=source, hint=hint)
     return ColumnMap(canonical=canonical, scale=scale, warnings=tuple(notes))
 

@@ -1,6 +1,7 @@
 """The declared schema of a runs table, and its broken rules as one error."""
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -92,22 +93,32 @@ def validate_runs(
         params, tokens, flops and loss float64; context_length int64; architecture text.
     """
     require_columns(table, REQUIRED, source=source)
-    broken = _Broken()
-    for column, cells in (unreadable or {}).items():
-        inside = [(row, cell) for row, cell in cells if row in table.index]
-        for row, cell in inside:
-            broken.add(f"{column} is not a number", column, row, repr(cell))
-    try:
-        checked = RUNS.validate(table, lazy=True)
-    except SchemaErrors as error:
-        for failure in error.failure_cases.itertuples():
-            broken.add(*_describe(failure))
-    if broken.rules:
+    if broken := broken_rules(RUNS, table, unreadable or {}):
         hint = "Correct the rows, or leave them out with exclude= (--exclude)."
-        raise InputError(broken.describe(), where=source, hint=hint)
+        raise InputError(broken, where=source, hint=hint)
+    checked = table.copy()
     if "context_length" in checked:
         checked = checked.assign(context_length=checked["context_length"].astype("int64"))
     return checked
+
+
+def broken_rules(
+    schema: pa.DataFrameSchema,
+    table: pd.DataFrame,
+    unreadable: Mapping[str, Sequence[tuple[int, object]]],
+) -> str:
+    """Describe every rule of a schema that a table breaks, with its rows; empty if none."""
+    broken = _Broken()
+    for column, cells in unreadable.items():
+        for row, cell in cells:
+            if row in table.index:
+                broken.add(f"{column} is not a number", column, row, repr(cell))
+    try:
+        schema.validate(table, lazy=True)
+    except SchemaErrors as error:
+        for failure in error.failure_cases.to_dict("records"):
+            broken.add(*_describe(failure))
+    return broken.describe()
 
 
 def require_columns(table: pd.DataFrame, names: Iterable[str], *, source: str) -> None:
@@ -154,10 +165,10 @@ class _Broken:
         return "; ".join(parts)
 
 
-def _describe(failure: "tuple[object, ...]") -> tuple[str, str, object, str]:
+def _describe(failure: Mapping[Hashable, Any]) -> tuple[str, str, object, str]:
     # One line of pandera's failure_cases: rule, column, row, cell as text.
-    column, check = str(failure.column), str(failure.check)  # type: ignore[attr-defined]
-    row, cell = failure.index, failure.failure_case  # type: ignore[attr-defined]
+    column, check = str(failure["column"]), str(failure["check"])
+    row, cell = failure["index"], failure["failure_case"]
     if check == "not_nullable":
         return f"{column} is missing", column, row, ""
     return check, column, row, f"{cell:g}" if isinstance(cell, float) else repr(cell)

@@ -1,0 +1,54 @@
+"""Tables onto disk: whole or not at all."""
+
+import os
+from pathlib import Path
+
+import pandas as pd
+
+from allometry.errors import InputError
+
+
+def write_table(table: pd.DataFrame, path: Path) -> Path:
+    """Write a table as CSV, Parquet or JSON lines, after the file's ending; atomically.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Written without its index; floats in full precision.
+    path : Path
+        Ends in ``.csv``, ``.csv.gz``, ``.parquet`` or ``.jsonl``. Its folder is made if missing;
+        a file that is there is replaced only once the new one is complete.
+
+    Raises
+    ------
+    InputError
+        If the ending is another, or the place cannot be written.
+    """
+    kind = "".join(path.suffixes[-2:]) if path.suffix == ".gz" else path.suffix
+    if kind not in (".csv", ".csv.gz", ".parquet", ".jsonl"):
+        what = f"cannot write {kind or 'a file without an ending'}"
+        hint = "Name the output .csv, .csv.gz, .parquet or .jsonl."
+        raise InputError(what, where=str(path), hint=hint)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            _write(table, temporary, kind)
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot be written: {error.strerror}", where=str(path)) from error
+    return path
+
+
+def _write(table: pd.DataFrame, path: Path, kind: str) -> None:
+    if kind == ".parquet":
+        table.to_parquet(path, index=False)
+    elif kind == ".jsonl":
+        table.to_json(path, orient="records", lines=True, double_precision=15)
+    else:
+        compression = {"method": "gzip", "mtime": 0} if kind == ".csv.gz" else None
+        table.to_csv(path, index=False, lineterminator="\n", compression=compression)
