@@ -7,6 +7,7 @@ from torch import Tensor
 
 from allometry.errors import InputError
 from allometry.kernels import reference
+from allometry.kernels.chunkwise import mlstm_chunkwise
 from allometry.kernels.contract import EPS, State, check_inputs
 
 Backend = Literal["auto", "reference", "chunkwise", "triton"]
@@ -91,9 +92,20 @@ def mlstm(
     check_inputs(q, k, v, i, f, state, steps=True)
     if chunk_size is not None and chunk_size < 1:
         raise InputError(f"chunk_size must be at least 1, got {chunk_size}", where="mlstm")
-    which_backend(q, backend)
-    with torch.autocast(q.device.type, enabled=False):
-        return reference.chunkwise(q, k, v, i, f, state, chunk_size=chunk_size or 64, eps=eps)
+    if which_backend(q, backend) == "reference":
+        with torch.autocast(q.device.type, enabled=False):
+            return reference.chunkwise(q, k, v, i, f, state, chunk_size=chunk_size or 64, eps=eps)
+    return mlstm_chunkwise(
+        q,
+        k,
+        v,
+        i,
+        f,
+        state,
+        chunk_size=chunk_size,
+        normalizer_gradient=normalizer_gradient,
+        eps=eps,
+    )
 
 
 def mlstm_step(

@@ -1,0 +1,113 @@
+"""How a sequence is cut into chunks and blocks, and the moves between the two layouts."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from torch import Tensor
+
+CHUNK = 64
+"""Tokens a chunk by default: pairs cost in proportion to it, states in inverse proportion."""
+BLOCK_ROWS = 16
+"""Chunks of all heads in one product: enough to hide the calls, few enough for a CPU's cache."""
+BLOCK_HEADS = 4
+"""Heads of one block; the rest of BLOCK_ROWS goes along time, so that few states are kept."""
+
+Group = tuple[slice, slice]
+"""Part of the batch and of the heads."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """How (batch, heads, time) is cut into blocks: some heads times some chunks."""
+
+    chunk: int  # tokens a chunk
+    n_chunks: int  # chunks of one head; the last may be filled up
+    block_chunks: int  # chunks of one head in a block; the last block may have fewer
+    columns: int  # d_v, one column of ones, zeros up to a multiple of 8 (a SIMD register)
+    groups: tuple[Group, ...]  # the heads of a block; their sizes may differ
+
+    @property
+    def n_blocks(self) -> int:
+        """Blocks of one head."""
+        return -(-self.n_chunks // self.block_chunks)
+
+    def blocks(self) -> Iterator[tuple[int, int, int]]:
+        """Index, first chunk and number of chunks of every block, in order of time."""
+        for index in range(self.n_blocks):
+            first = index * self.block_chunks
+            yield index, first, min(self.block_chunks, self.n_chunks - first)
+
+
+def _slices(length: int, at_most: int) -> list[slice]:
+    """Cut `range(length)` into even slices."""
+    if length == 0:
+        return []
+    size = -(-length // -(-length // at_most))
+    return [slice(start, min(start + size, length)) for start in range(0, length, size)]
+
+
+def default_chunk_size(time: int) -> int:
+    """Tokens a chunk: at most CHUNK, and as even over the sequence as whole tokens allow."""
+    return -(-time // -(-time // CHUNK))
+
+
+def plan_chunks(q: Tensor, v: Tensor, chunk_size: int) -> Plan:
+    """Cut the inputs into chunks of at most `chunk_size` and blocks of about BLOCK_ROWS chunks."""
+    batch, heads, time, _ = q.shape
+    chunk = min(chunk_size, time)
+    n_chunks = -(-time // chunk)
+    rows = _slices(batch, max(1, BLOCK_HEADS // max(1, heads)))
+    groups = tuple((b, h) for b in rows for h in _slices(heads, BLOCK_HEADS))
+    width = max((group_size(group) for group in groups), default=1)
+    return Plan(
+        chunk=chunk,
+        n_chunks=n_chunks,
+        block_chunks=min(n_chunks, max(1, BLOCK_ROWS // width)),
+        columns=-(-(v.shape[-1] + 1) // 8) * 8,
+        groups=groups,
+    )
+
+
+def group_shape(group: Group) -> tuple[int, int]:
+    """Batch rows and heads of a group."""
+    batch, heads = group
+    return batch.stop - batch.start, heads.stop - heads.start
+
+
+def group_size(group: Group) -> int:
+    """Heads of a group over all its batch rows."""
+    batch, heads = group_shape(group)
+    return batch * heads
+
+
+class Chunked:
+    """A (batch, heads, time, width) tensor of any strides, read and written by whole chunks.
+
+    Buffers are (chunks * batch * heads, chunk, width). Behind the end, zeros are read and nothing
+    is written.
+    """
+
+    def __init__(self, tensor: Tensor, chunk: int) -> None:
+        self.n_full, rest = divmod(tensor.shape[2], chunk)
+        self.rest = rest
+        inside = tensor[:, :, : self.n_full * chunk].unflatten(2, (self.n_full, chunk))
+        self.full = inside.movedim(2, 0)  # [NC, B, H, L, w], a view
+        self.tail = tensor[:, :, self.n_full * chunk :]  # [B, H, rest, w]
+
+    def load(self, buffer: Tensor, first: int, n_chunks: int) -> Tensor:
+        """Copy chunks first ... first + n_chunks to `buffer` and return it."""
+        here = buffer.unflatten(0, (n_chunks, *self.full.shape[1:3]))
+        n_full = min(n_chunks, self.n_full - first)
+        here[:n_full].copy_(self.full[first : first + n_full])
+        if n_full < n_chunks:
+            here[-1, :, :, : self.rest].copy_(self.tail)
+            here[-1, :, :, self.rest :].zero_()
+        return buffer
+
+    def store(self, buffer: Tensor, first: int, n_chunks: int) -> None:
+        """Copy `buffer` to chunks first ... first + n_chunks."""
+        here = buffer.unflatten(0, (n_chunks, *self.full.shape[1:3]))
+        n_full = min(n_chunks, self.n_full - first)
+        self.full[first : first + n_full].copy_(here[:n_full])
+        if n_full < n_chunks:
+            self.tail.copy_(here[-1, :, :, : self.rest])
