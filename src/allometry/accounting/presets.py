@@ -65,8 +65,8 @@ def preset(name: str) -> Shape:
     """
     presets = _presets()
     if name not in presets:
-        near = get_close_matches(name, presets, n=5, cutoff=0.0)
-        hint = f"Near it: {', '.join(near)}."
+        near = get_close_matches(name, presets, n=5)
+        hint = f"Near it: {', '.join(near)}." if near else f"Known: {', '.join(presets)}."
         raise InputError(f"no preset named {name!r}", hint=hint)
     return presets[name]
 

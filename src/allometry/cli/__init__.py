@@ -31,6 +31,7 @@ COMMANDS: tuple[tuple[str, str, str, str], ...] = (
     ("check", "check:check_command", LOSS, "Is this posterior to be believed?"),
     ("validate", "validate:validate_command", LOSS, "Hide the largest runs and predict them."),
     ("plot", "plot:plot_command", LOSS, "Draw a posterior or a decision as PNG, PDF or SVG."),
+    ("account", "account:account_command", LOSS, "Params, FLOPs, cache and bytes of a shape."),
     ("train", "train:train_command", HARNESS, "Train one model; write its run and loss curve."),
 )
 SUBCOMMANDS: tuple[tuple[str, str, str, tuple[tuple[str, str, str], ...]], ...] = (
