@@ -77,9 +77,10 @@ def flops_per_token(shape: Shape, context_length: int) -> float:
     return training_flops(shape, context_length=context_length, tokens=BATCH_TOKENS) / BATCH_TOKENS
 
 
-def make_run(
-    shape: Shape, context_length: int, tokens: float, experiment: str
-) -> dict[str, object]:
+Run = dict[str, object]
+
+
+def make_run(shape: Shape, context_length: int, tokens: float, experiment: str) -> Run:
     """One row without noise; tokens are rounded to whole batches."""
     tokens = max(round(tokens / BATCH_TOKENS), 1) * BATCH_TOKENS
     params = int(count_params(shape).total)
