@@ -1,6 +1,7 @@
 import doctest
 import importlib
 import pkgutil
+from pathlib import Path
 
 import pytest
 
@@ -15,3 +16,10 @@ def test_examples_in_docstrings_are_right(name):
     failed, tried = doctest.testmod(module)
     assert failed == 0
     assert tried > 0, "no example to run"
+
+
+def test_examples_in_the_guide_are_right():
+    guide = Path(__file__).parents[2] / "docs" / "accounting.md"
+    failed, tried = doctest.testfile(str(guide), module_relative=False)
+    assert failed == 0
+    assert tried > 5
