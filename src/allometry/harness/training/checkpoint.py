@@ -1,0 +1,132 @@
+"""Checkpoints: safetensors and JSON, whole or not there, nothing unpickled."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+from allometry.errors import RunError
+from allometry.harness.files import file_sha256, read_json, replacing, write_json
+
+LATEST = "latest.json"
+MODEL = "model.safetensors"
+
+
+def save_checkpoint(
+    folder: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    state: Mapping[str, Any],
+    *,
+    writes: bool,
+) -> None:
+    """Write weights, optimizer state and `state`; a kill leaves the checkpoint before or this one.
+
+    Parameters
+    ----------
+    folder : Path
+        Holds one checkpoint: the one before is removed once this one is whole.
+    model, optimizer : Module, Optimizer
+        Named as in the model, whatever the number of processes.
+    state : mapping
+        Plain values with a `step`.
+    writes : bool
+        False in processes that only help to collect sharded tensors.
+    """
+    tensors = {name: whole(tensor) for name, tensor in _tensors(model, optimizer).items()}
+    if not writes:
+        return
+    file = f"step-{state['step']:09d}.safetensors"
+    _write_tensors(folder / file, tensors)
+    document = {"file": file, "sha256": file_sha256(folder / file), "state": dict(state)}
+    write_json(folder / LATEST, document)
+    for old in folder.glob("step-*.safetensors"):
+        if old.name != file:
+            old.unlink()
+
+
+def load_checkpoint(
+    folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer
+) -> dict[str, Any] | None:
+    """Put the checkpoint into model and optimizer; return its state, or None if there is none.
+
+    Raises
+    ------
+    RunError
+        If the file is missing or damaged.
+    """
+    if not (folder / LATEST).is_file():
+        return None
+    latest = read_json(folder / LATEST)
+    path = folder / latest["file"]
+    if not path.is_file() or file_sha256(path) != latest["sha256"]:
+        state = "damaged" if path.is_file() else "missing"
+        hint = "Remove the checkpoint folder to start this run from the beginning."
+        raise RunError(f"{state} checkpoint", where=str(path), hint=hint)
+    _make_optimizer_state(optimizer)
+    with safetensors.safe_open(path, framework="pt") as file, torch.no_grad():
+        for name, tensor in _tensors(model, optimizer).items():
+            _fill(tensor, file.get_tensor(name))
+    return dict(latest["state"])
+
+
+def save_weights(folder: Path, model: nn.Module, *, writes: bool) -> None:
+    """Write the weights alone as ``model.safetensors``."""
+    tensors = {name: whole(parameter) for name, parameter in model.named_parameters()}
+    if writes:
+        _write_tensors(folder / MODEL, tensors)
+
+
+def remove_checkpoint(folder: Path) -> None:
+    """Remove what a run goes on from, pointer first; the final weights stay."""
+    (folder / LATEST).unlink(missing_ok=True)
+    for path in folder.glob("step-*.safetensors"):
+        path.unlink()
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """Tensor on the CPU, collected from all processes if it is sharded."""
+    tensor = tensor.detach()
+    if isinstance(tensor, DTensor):
+        tensor = tensor.full_tensor()
+    return tensor.cpu().contiguous()
+
+
+def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    with replacing(path) as file:
+        file.write(safetensors.torch.save(dict(tensors)))
+
+
+def _tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    found: dict[str, Tensor] = {}
+    for name, parameter in model.named_parameters():
+        found[name] = parameter
+        for key, value in optimizer.state[parameter].items():
+            found[f"optimizer.{key}.{name}"] = value
+    return found
+
+
+def _make_optimizer_state(optimizer: torch.optim.Optimizer) -> None:
+    # AdamW makes its state in the first step; a step at rate 0 with no gradient changes no weight.
+    rates = [group["lr"] for group in optimizer.param_groups]
+    for group in optimizer.param_groups:
+        group["lr"] = 0.0
+        for parameter in group["params"]:
+            parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    for group, rate in zip(optimizer.param_groups, rates, strict=True):
+        group["lr"] = rate
+
+
+def _fill(tensor: Tensor, content: Tensor) -> None:
+    if isinstance(tensor, DTensor):
+        content = distribute_tensor(
+            content.to(tensor.device), tensor.device_mesh, tensor.placements
+        )
+    tensor.copy_(content)
