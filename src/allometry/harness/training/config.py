@@ -143,7 +143,7 @@ class TrainConfig:
         --------
         >>> shape = TransformerShape(d_model=64, n_layers=2, n_heads=4, vocab_size=256)
         >>> config = TrainConfig(
-        ...     shape=shape, corpus="c", context_length=8, batch_size=8, steps=10, learning_rate=1e-3
+        ...     shape=shape, corpus="c", context_length=8, batch_size=8, steps=9, learning_rate=1e-3
         ... )
         >>> TrainConfig.from_json(config.to_json()) == config
         True

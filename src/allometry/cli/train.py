@@ -1,0 +1,187 @@
+"""``allometry train``: one run, or a probe of learning rates."""
+
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from allometry.cli.output import emit, stderr
+from allometry.errors import InputError
+
+if TYPE_CHECKING:
+    from allometry.harness.training import TrainConfig
+
+
+def train_command(
+    config: Annotated[Path | None, Parameter(name="CONFIG")] = None,
+    /,
+    *,
+    output: Annotated[Path, Parameter(name=["-o", "--output"])],
+    corpus: Path | None = None,
+    architecture: Literal["transformer", "xlstm"] = "transformer",
+    params: float | None = None,
+    context_length: int | None = None,
+    batch_size: int | None = None,
+    steps: int | None = None,
+    tokens: float | None = None,
+    learning_rate: float | None = None,
+    seed: int | None = None,
+    schedule: Literal["study", "wsd"] | None = None,
+    validation_tokens: int | None = None,
+    accumulation: int | None = None,
+    precision: Literal["auto", "float32", "bfloat16"] | None = None,
+    compile: bool | None = None,
+    parallel: Literal["ddp", "fsdp"] | None = None,
+    device: str | None = None,
+    threads: int | None = None,
+    lr_probe: bool = False,
+    logger: Annotated[list[str] | None, Parameter(negative=())] = None,
+    json: bool = False,
+) -> int:
+    """Train a model and write its run: config, loss curve, result, weights.
+
+    A run that was killed goes on from its last checkpoint when the same command is given again.
+    For several GPUs: torchrun --nproc-per-node N -m allometry.cli train ...
+    Exit code 1 if the run diverged.
+
+    Parameters
+    ----------
+    config
+        A config.json, as in a run's folder. Options change its values.
+    output
+        Folder of the run.
+    corpus
+        Folder made by ``allometry corpus build``.
+    architecture
+        Family of the model, with --params.
+    params
+        Wanted parameters, embedding and head included; the nearest shape of the family is taken.
+    context_length
+        Tokens a sequence.
+    batch_size
+        Sequences a step.
+    steps
+        Optimizer steps; or give --tokens.
+    tokens
+        Tokens to train on, rounded to whole steps.
+    learning_rate
+        Peak rate. Default: the reference study's for this size.
+    seed
+        Of the weights and of the order of the data.
+    schedule
+        ``study``: warm-up, cosine to a tenth, linear to 0. ``wsd``: warm-up, constant, linear to 0.
+    validation_tokens
+        Tokens of the validation set; 0 means all of it.
+    accumulation
+        Micro-batches a step.
+    precision
+        ``auto`` is bfloat16 autocast on a GPU and float32 on a CPU.
+    compile
+        Use torch.compile.
+    parallel
+        Copies or shards of the model, with several processes.
+    device
+        ``auto``, ``cpu`` or ``cuda``.
+    threads
+        CPU threads; 0 leaves PyTorch's choice.
+    lr_probe
+        Train the run at six peak rates from 5e-4 to 1.6e-2 and say which is best.
+    logger
+        ``wandb``, ``mlflow`` or ``tensorboard``; may be repeated.
+    json
+        Print one JSON document instead of a table.
+    """
+    from allometry.harness.training import train
+
+    given = {
+        "context_length": context_length,
+        "batch_size": batch_size,
+        "steps": steps,
+        "learning_rate": learning_rate,
+        "seed": seed,
+        "schedule": schedule,
+        "validation_tokens": validation_tokens,
+        "accumulation": accumulation,
+        "precision": precision,
+        "compile": compile,
+        "parallel": parallel,
+        "device": device,
+        "threads": threads,
+        "corpus": None if corpus is None else str(corpus),
+    }
+    fields = _config_fields(config, given, architecture, params)
+    run = _config(fields, tokens, where=str(config or "options"))
+    with contextlib.ExitStack() as stack:
+        if lr_probe:
+            return _probe(run, output, stack, as_json=json)
+        from allometry.harness.training.loggers import open_logger
+        from allometry.harness.training.progress import progress_bar
+
+        loggers = [stack.enter_context(open_logger(name, run, output)) for name in logger or []]
+        show = stack.enter_context(progress_bar(steps=run.steps, console=stderr))
+        result = train(run, output, progress=show, loggers=loggers)
+    emit(result.to_json(), as_json=json)
+    return 1 if result.diverged else 0
+
+
+def _config_fields(
+    path: Path | None, given: dict[str, Any], architecture: str, params: float | None
+) -> dict[str, Any]:
+    from allometry.harness.files import read_json
+
+    fields = dict(read_json(path)) if path else {}
+    fields |= {name: value for name, value in given.items() if value is not None}
+    if params is not None:
+        fields["shape"] = _shape(architecture, params, fields.get("corpus"))
+    return fields
+
+
+def _shape(architecture: str, params: float, corpus: str | None) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from allometry.accounting import shape_for
+    from allometry.harness.corpus import read_manifest
+
+    if corpus is None:
+        raise InputError("--params needs --corpus, which says the vocabulary")
+    vocab_size = read_manifest(Path(corpus)).vocab_size
+    shape = shape_for(architecture, params, vocab_size=vocab_size)
+    return {"architecture": architecture, **asdict(shape)}
+
+
+def _config(fields: dict[str, Any], tokens: float | None, *, where: str) -> "TrainConfig":
+    from allometry.accounting import count_params
+    from allometry.harness.training import TrainConfig, study_learning_rate
+
+    needed = ["corpus", "context_length", "batch_size", "shape", "steps"]
+    if tokens is not None:
+        needed.remove("steps")
+    if missing := [name for name in needed if not fields.get(name)]:
+        names = ", ".join("params" if name == "shape" else name for name in missing)
+        hint = "Give a CONFIG file, or options: --corpus, --params, --context-length, --batch-size "
+        hint += "and --steps or --tokens."
+        raise InputError(f"not given: {names}", where=where, hint=hint)
+    if tokens is not None:
+        step_tokens = fields["context_length"] * fields["batch_size"]
+        fields["steps"] = max(1, round(tokens / step_tokens))
+    if fields.get("learning_rate") is None:
+        shape = TrainConfig.from_json({**fields, "learning_rate": 1.0}, where=where).shape
+        fields["learning_rate"] = study_learning_rate(shape.architecture, count_params(shape).total)
+    return TrainConfig.from_json(fields, where=where)
+
+
+def _probe(
+    config: "TrainConfig", folder: Path, stack: contextlib.ExitStack, *, as_json: bool
+) -> int:
+    from allometry.harness.training.probe import RATES, probe_learning_rates
+    from allometry.harness.training.progress import progress_bar
+
+    show = stack.enter_context(progress_bar(steps=config.steps, console=stderr))
+    probe = probe_learning_rates(config, folder, rates=RATES, progress=show)
+    runs = [{"learning_rate": run.learning_rate, "loss": run.loss} for run in probe.runs]
+    answer = {"learning_rate": probe.learning_rate, "inside": probe.inside, "runs": runs}
+    emit(answer if as_json else [*runs, {"learning_rate": probe.learning_rate}], as_json=as_json)
+    if not probe.inside:
+        stderr.print("warning: the best rate is at the edge of the rates tried", markup=False)
+    return 0 if probe.inside else 1
