@@ -129,9 +129,15 @@ def flex_document_mask(documents: Tensor) -> BlockMask:
     return create_block_mask(sees, batch, None, time, time, device=documents.device)
 
 
-def rotary_for_heads(positions: Tensor, shape: TransformerShape) -> tuple[Tensor, Tensor]:
-    """Cosine and sine for `Attention.project`: angles of `positions` with a head axis of one."""
-    cos, sin = rotary_angles(positions, shape.head_dim, shape.rope_base)
+def rotary_for_heads(
+    positions: Tensor, shape: TransformerShape, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """Cosine and sine for `Attention.project`, with a head axis of one.
+
+    For a model of `dtype`, but float32 at least.
+    """
+    dtype = torch.promote_types(dtype, torch.float32)
+    cos, sin = rotary_angles(positions, shape.head_dim, shape.rope_base, dtype)
     return cos[..., None, :], sin[..., None, :]
 
 

@@ -55,7 +55,9 @@ def soft_cap(x: Tensor, cap: float) -> Tensor:
     return cap * torch.tanh(x / cap)
 
 
-def rotary_angles(positions: Tensor, head_dim: int, base: float) -> tuple[Tensor, Tensor]:
+def rotary_angles(
+    positions: Tensor, head_dim: int, base: float, dtype: torch.dtype = torch.float32
+) -> tuple[Tensor, Tensor]:
     """Cosine and sine of the rotary angles, position / base^(2 j / head_dim).
 
     Parameters
@@ -66,15 +68,17 @@ def rotary_angles(positions: Tensor, head_dim: int, base: float) -> tuple[Tensor
         Width of a head, even.
     base : float
         Base of the wave lengths.
+    dtype : torch.dtype
+        Of the result.
 
     Returns
     -------
-    cos, sin : Tensor of float32, shape (..., head_dim / 2)
+    cos, sin : Tensor, shape (..., head_dim / 2)
         From float64 angles: a float32 angle is off by 5e-4 at position 8192.
     """
     exponents = torch.arange(0, head_dim, 2, device=positions.device, dtype=torch.float64)
     angles = positions[..., None].double() * base ** -(exponents / head_dim)
-    return angles.cos().float(), angles.sin().float()
+    return angles.cos().to(dtype), angles.sin().to(dtype)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

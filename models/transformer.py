@@ -85,7 +85,7 @@ class Transformer(nn.Module):
         Tensor, shape (batch, time, d_model)
         """
         check_tokens(tokens, document_starts)
-        cos, sin = rotary_for_heads(torch.arange(tokens.shape[1], device=tokens.device), self.shape)
+        cos, sin = self._rotary(torch.arange(tokens.shape[1], device=tokens.device))
         mask = document_mask(document_starts)
         x = self.embedding(tokens)
         for block in self.blocks:
@@ -132,7 +132,7 @@ class Transformer(nn.Module):
         room = time if max_length is None else max_length
         if room < time:
             raise InputError(f"max_length {room} is below the prompt's {time} tokens")
-        cos, sin = rotary_for_heads(torch.arange(time, device=tokens.device), self.shape)
+        cos, sin = self._rotary(torch.arange(time, device=tokens.device))
         x = self.embedding(tokens)
         cached: tuple[Tensor, ...] = ()
         for layer, block in enumerate(self.blocks):
@@ -176,7 +176,7 @@ class Transformer(nn.Module):
         if used > room:
             hint = "Give prefill a max_length of prompt plus generated tokens."
             raise InputError(f"the cache is full: {room} tokens", hint=hint)
-        cos, sin = rotary_for_heads(state.lengths[:, None], self.shape)  # [B, 1, 1, a / 2]
+        cos, sin = self._rotary(state.lengths[:, None])  # [B, 1, 1, a / 2]
         rows = torch.arange(token.shape[0], device=token.device)
         mask = None
         if state.ragged:
@@ -191,6 +191,9 @@ class Transformer(nn.Module):
             x = block.finish(x + block.mixer.output(attend_cache(q, keys, values, mask)))
         logits = self.logits(self.final_norm(x[:, 0]))
         return logits, replace(state, lengths=state.lengths + 1, longest=used)
+
+    def _rotary(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        return rotary_for_heads(positions, self.shape, self.embedding.weight.dtype)
 
 
 def _allocate(k: Tensor, v: Tensor, n_layers: int, room: int) -> tuple[Tensor, Tensor]:
