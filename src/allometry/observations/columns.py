@@ -282,7 +282,8 @@ def parse_number(text: object, *, kind: str = "params") -> float:
 
 _QUANTITY = re.compile(
     r"(?P<number>[+-]?(?:\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d[\d_]*\.?\d*|\.\d+)(?:e[+-]?\d+)?)"
-    r"\s*(?P<unit>[a-z]+?)?\s*(?:params?|parameters?|tokens?|flops?)?",
+    r"\s*(?P<unit>thousands?|millions?|billions?|trillions?|mn|bn|tn|[kmbgtpezy])?"
+    r"\s*(?:params?|parameters?|tokens?|flops?)?",
     re.IGNORECASE,
 )
 

@@ -66,7 +66,10 @@ def select_rows(table: pd.DataFrame, expression: str) -> pd.Series:
     """
     tree, quoted = _parse(expression)
     reader = _Reader(table, expression, quoted)
-    value = reader.read(tree.body)
+    try:
+        value = reader.read(tree.body)
+    except RecursionError as error:
+        raise _refusal(expression, "it is nested too deeply", node=None) from error
     if isinstance(value, (bool, np.bool_)):
         raise _refusal(expression, "it is the same for every row", node=None)
     if not isinstance(value, pd.Series) or not pd.api.types.is_bool_dtype(value):

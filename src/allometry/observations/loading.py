@@ -126,7 +126,10 @@ def _parse_csv(text: str, path: Path, *, tabs: bool) -> pd.DataFrame:
                 low_memory=False,
             )
     except (pd.errors.ParserError, pd.errors.ParserWarning, pd.errors.EmptyDataError) as error:
-        what = f"not a well-formed table: {' '.join(str(error).split())}"
+        reason = " ".join(str(error).split())
+        if isinstance(error, pd.errors.ParserWarning):
+            reason = "rows have more fields than the header"
+        what = f"not a well-formed table: {reason}"
         hint = "Every line needs as many fields as the header; quote fields that hold separators."
         raise InputError(what, where=str(path), hint=hint) from error
 

@@ -164,7 +164,7 @@ def _explain_missing(table: pd.DataFrame, source: str) -> None:
         return
     missing = [name for name in REQUIRED if name not in table]
     what = f"no column {', '.join(missing)}; {'; '.join(reasons)}"
-    hint = "If it is what you mean, map it with aliases= (--alias COLUMN=loss)."
+    hint = f"If it is what you mean, map it with aliases= (--alias COLUMN={missing[0]})."
     raise InputError(what, where=source, hint=hint)
 
 

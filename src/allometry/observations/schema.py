@@ -95,6 +95,8 @@ def validate_runs(
     require_columns(table, REQUIRED, source=source)
     if broken := broken_rules(RUNS, table, unreadable or {}):
         hint = "Correct the rows, or leave them out with exclude= (--exclude)."
+        if (table["loss"] < 0).any():
+            hint += " A negative loss may be a log-likelihood: the loss is its negative."
         raise InputError(broken, where=source, hint=hint)
     checked = table.copy()
     if "context_length" in checked:
