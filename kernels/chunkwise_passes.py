@@ -96,8 +96,16 @@ def forward_pass(
             H = H1[..., :d_v].div_(_denominator(dot, gate.floor[at], eps))
             h_.store(H, first, n_chunks)
         norm[:, *group] = norm_.view(norm[:, *group].shape)
-    C, n = kept[-1, ..., :d_v].contiguous(), kept[-1, ..., d_v].contiguous()
+    C, n = _parts(kept[-1], d_v)
     return h, C, n, gates.m_last, norm, kept
+
+
+def _parts(state: Tensor, d_v: int) -> tuple[Tensor, Tensor]:
+    """Copy C and n out of a state with columns c'; an op's results may not share memory."""
+    return (
+        state[..., :d_v].clone(memory_format=torch.contiguous_format),
+        state[..., d_v].clone(memory_format=torch.contiguous_format),
+    )
 
 
 def _heads_of(states: Tensor, group: Group) -> Tensor:
@@ -217,7 +225,6 @@ def backward_pass(
         v_grad,
         i_grad.to(i.dtype),
         f_grad.to(f.dtype),
-        carry[0, ..., :d_v].contiguous(),
-        carry[0, ..., d_v].contiguous(),
+        *_parts(carry[0], d_v),
         m_start_grad.to(m_start.dtype),
     )

@@ -44,56 +44,47 @@ def empty_state(q: Tensor, v: Tensor, dtype: torch.dtype | None = None) -> State
     )
 
 
-def _shape_faults(named: dict[str, tuple[Tensor, tuple[int, ...]]]) -> list[str]:
-    return [
-        f"{name} must be {shape}, got {tuple(x.shape)}"
-        for name, (x, shape) in named.items()
-        if tuple(x.shape) != shape
-    ]
-
-
 def check_inputs(
-    q: Tensor, k: Tensor, v: Tensor, i: Tensor, f: Tensor, state: State | None, *, steps: bool
+    q: Tensor, k: Tensor, v: Tensor, i: Tensor, f: Tensor, state: State | None, *, where: str
 ) -> None:
     """Raise one InputError that names every broken rule of the cell's inputs.
 
     Parameters
     ----------
     q, k, v, i, f : Tensor
-        Shapes (batch, heads, time, d_qk) twice, (batch, heads, time, d_v), (batch, heads, time)
-        twice; without the time axis where `steps` is false.
+        Shapes (batch, heads, ..., d_qk) twice, (batch, heads, ..., d_v), (batch, heads, ...)
+        twice; the dots are a time axis for "mlstm" and nothing for "mlstm_step".
     state : State or None
         Shapes as in `State`.
-    steps : bool
-        Whether the inputs have a time axis.
+    where : {"mlstm", "mlstm_step"}
+        The function that asks.
 
     Raises
     ------
     InputError
         If a shape, dtype or device does not fit the others.
     """
-    axes = ("batch", "heads", "time", "d_qk") if steps else ("batch", "heads", "d_qk")
-    where = "mlstm" if steps else "mlstm_step"
-    if q.ndim != len(axes) or v.ndim != len(axes):
-        what = f"q and v must be ({', '.join(axes)} or d_v), got {tuple(q.shape)}, {tuple(v.shape)}"
+    n_axes = 4 if where == "mlstm" else 3
+    if q.ndim != n_axes or v.ndim != n_axes:
+        axes = "batch, heads, time" if n_axes == 4 else "batch, heads"
+        what = f"q and v must be ({axes}, width), got {tuple(q.shape)} and {tuple(v.shape)}"
         raise InputError(what, where=where, hint="Move the heads to the second axis.")
-    gate, d_qk, d_v = tuple(q.shape[:-1]), q.shape[-1], v.shape[-1]
-    named = {"k": (k, (*gate, d_qk)), "v": (v, (*gate, d_v)), "i": (i, gate), "f": (f, gate)}
+    gate, d_qk, d_v = q.shape[:-1], q.shape[-1], v.shape[-1]
+    heads = gate[:2]
+    wanted = {"k": (k, (*gate, d_qk)), "v": (v, (*gate, d_v)), "i": (i, gate), "f": (f, gate)}
     if state is not None:
-        heads = gate[:2]
-        shapes = ((*heads, d_qk, d_v), (*heads, d_qk), heads)
-        named |= {
-            f"state {name}": (x, shape) for name, x, shape in zip("Cnm", state, shapes, strict=True)
-        }
-    faults = _shape_faults(named)
-    if steps and q.shape[2] == 0:
-        faults.append("time must be at least 1, got 0")
-    if d_qk == 0 or d_v == 0:
-        faults.append(f"d_qk and d_v must be at least 1, got {d_qk} and {d_v}")
-    if not q.dtype == k.dtype == v.dtype:
+        C, n, m = state
+        wanted |= {"C": (C, (*heads, d_qk, d_v)), "n": (n, (*heads, d_qk)), "m": (m, heads)}
+    faults = [
+        f"{name} must be {tuple(shape)}, got {tuple(x.shape)}"
+        for name, (x, shape) in wanted.items()
+        if x.shape != shape
+    ]
+    if 0 in q.shape[2:] or d_v == 0:
+        faults.append(f"time and widths must be at least 1, got q {tuple(q.shape)}, d_v {d_v}")
+    if q.dtype != k.dtype or q.dtype != v.dtype:
         faults.append(f"q, k and v must share a dtype, got {q.dtype}, {k.dtype}, {v.dtype}")
-    everything = {"q": q} | {name: x for name, (x, _) in named.items()}
-    for name, x in everything.items():
+    for name, x in {"q": q, **{name: x for name, (x, _) in wanted.items()}}.items():
         if x.dtype not in DTYPES:
             faults.append(f"{name} must be floating point, got {x.dtype}")
         if x.device != q.device:

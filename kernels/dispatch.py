@@ -9,6 +9,7 @@ from allometry.errors import InputError
 from allometry.kernels import reference
 from allometry.kernels.chunkwise import mlstm_chunkwise
 from allometry.kernels.contract import EPS, State, check_inputs
+from allometry.kernels.decode import decode_step
 
 Backend = Literal["auto", "reference", "chunkwise", "triton"]
 
@@ -89,7 +90,7 @@ def mlstm(
     InputError
         If a shape, dtype, device, the chunk size or the backend does not fit.
     """
-    check_inputs(q, k, v, i, f, state, steps=True)
+    check_inputs(q, k, v, i, f, state, where="mlstm")
     if chunk_size is not None and chunk_size < 1:
         raise InputError(f"chunk_size must be at least 1, got {chunk_size}", where="mlstm")
     if which_backend(q, backend) == "reference":
@@ -145,7 +146,9 @@ def mlstm_step(
     InputError
         If a shape, dtype or device does not fit.
     """
-    check_inputs(q, k, v, i, f, state, steps=False)
-    which_backend(q, backend)
+    check_inputs(q, k, v, i, f, state, where="mlstm_step")
+    step = reference.step if which_backend(q, backend) == "reference" else decode_step
+    if not torch.is_autocast_enabled(q.device.type):
+        return step(q, k, v, i, f, state, eps=eps)
     with torch.autocast(q.device.type, enabled=False):
-        return reference.step(q, k, v, i, f, state, eps=eps)
+        return step(q, k, v, i, f, state, eps=eps)

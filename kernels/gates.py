@@ -93,7 +93,7 @@ def chunk_gates(
     m, _ = _running_maximum(i, log_forget, m_start)
 
     def chunked(x: Tensor) -> Tensor:  # [B, H, T] -> [NC, B, H, L]
-        return x.unflatten(-1, (n_chunks, chunk)).movedim(2, 0)
+        return x.view(*x.shape[:2], n_chunks, chunk).movedim(2, 0)
 
     b = chunked(pad(log_forget, fill)).cumsum(-1)
     w = chunked(pad(i, fill, value=-torch.inf)) - b

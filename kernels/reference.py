@@ -26,7 +26,6 @@ from torch.nn.functional import logsigmoid
 
 from allometry.kernels.contract import EPS, State, accumulation_dtype, empty_state
 
-
 Inputs = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]  # s q, k, v, i, log sigmoid(f)
 
 
