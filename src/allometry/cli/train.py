@@ -1,6 +1,7 @@
 """``allometry train``: one run, or a probe of learning rates."""
 
 import contextlib
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -112,12 +113,14 @@ def train_command(
     }
     fields = _config_fields(config, given, architecture, params)
     run = _config(fields, tokens, where=str(config or "options"))
-    with contextlib.ExitStack() as stack:
-        if lr_probe:
-            return _probe(run, output, stack, as_json=json)
-        from allometry.harness.training.loggers import open_logger
-        from allometry.harness.training.progress import progress_bar
+    if os.environ.get("RANK", "0") != "0":  # torchrun's number of this process: the first one talks
+        return 1 if train(run, output).diverged else 0
+    if lr_probe:
+        return _probe(run, output, as_json=json)
+    from allometry.harness.training.loggers import open_logger
+    from allometry.harness.training.progress import progress_bar
 
+    with contextlib.ExitStack() as stack:
         loggers = [stack.enter_context(open_logger(name, run, output)) for name in logger or []]
         show = stack.enter_context(progress_bar(steps=run.steps, console=stderr))
         result = train(run, output, progress=show, loggers=loggers)
@@ -171,14 +174,12 @@ def _config(fields: dict[str, Any], tokens: float | None, *, where: str) -> "Tra
     return TrainConfig.from_json(fields, where=where)
 
 
-def _probe(
-    config: "TrainConfig", folder: Path, stack: contextlib.ExitStack, *, as_json: bool
-) -> int:
+def _probe(config: "TrainConfig", folder: Path, *, as_json: bool) -> int:
     from allometry.harness.training.probe import RATES, probe_learning_rates
     from allometry.harness.training.progress import progress_bar
 
-    show = stack.enter_context(progress_bar(steps=config.steps, console=stderr))
-    probe = probe_learning_rates(config, folder, rates=RATES, progress=show)
+    with progress_bar(steps=config.steps, console=stderr) as show:
+        probe = probe_learning_rates(config, folder, rates=RATES, progress=show)
     runs = [{"learning_rate": run.learning_rate, "loss": run.loss} for run in probe.runs]
     answer = {"learning_rate": probe.learning_rate, "inside": probe.inside, "runs": runs}
     emit(answer if as_json else [*runs, {"learning_rate": probe.learning_rate}], as_json=as_json)

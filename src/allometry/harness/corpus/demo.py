@@ -90,7 +90,7 @@ def write_demo_documents(name: str, folder: Path) -> Path:
     if path.is_file():
         return path
     wheel = _fetch(text, folder)
-    documents = _english(wheel) if name == "english" else _code(wheel)
+    documents = english_documents(wheel) if name == "english" else code_documents(wheel)
     with replacing(path) as file:
         for group, content in documents:
             row = json.dumps({GROUP_FIELD: group, "text": content}, ensure_ascii=False)
@@ -116,7 +116,8 @@ def _fetch(text: DemoText, folder: Path) -> Path:
     return wheel
 
 
-def _english(wheel: Path) -> Iterator[tuple[str, str]]:
+def english_documents(wheel: Path) -> Iterator[tuple[str, str]]:
+    """Service and text of its documentation: newest API, without markup, each line once."""
     seen: set[str] = set()
     with zipfile.ZipFile(wheel) as archive:
         for service, member in _newest_apis(archive.namelist()):
@@ -170,7 +171,8 @@ def _plain_lines(raw: str) -> Iterator[str]:
             yield line
 
 
-def _code(wheel: Path) -> Iterator[tuple[str, str]]:
+def code_documents(wheel: Path) -> Iterator[tuple[str, str]]:
+    """Package and text of each module that is not empty; tests belong to what they test."""
     with zipfile.ZipFile(wheel) as archive:
         for member in sorted(archive.namelist()):
             path = PurePosixPath(member)

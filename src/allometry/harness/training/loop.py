@@ -56,7 +56,7 @@ def train(
     folder : Path
         Its folder; see `allometry.harness.training.folder` for what is in it.
     progress, loggers : Listener
-        Told of every row of the loss curve.
+        Told of every row of the loss curve, in the first of several processes.
 
     Returns
     -------
@@ -272,7 +272,7 @@ def _report(
         loader_share=clock.loader_share(),
     )
     run.append_curve(report)
-    for listener in listeners:
+    for listener in listeners if run.writes else ():
         listener(report)
 
 
