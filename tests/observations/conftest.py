@@ -45,3 +45,8 @@ def simulate_runs(seed: int = 0, runs: int = 30, noise: float = 0.003) -> pd.Dat
 @pytest.fixture
 def clean_runs() -> pd.DataFrame:
     return simulate_runs()
+
+
+@pytest.fixture(scope="session")
+def simulate():
+    return simulate_runs

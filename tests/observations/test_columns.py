@@ -71,7 +71,9 @@ def test_flops_know_zetta():
 
 def test_two_candidates_that_differ_are_asked_for():
     table = pd.DataFrame({"loss": [3.0], "eval/loss": [3.1]})
-    with pytest.raises(InputError, match="loss could be 'loss' or 'eval/loss', and they differ") as e:
+    with pytest.raises(
+        InputError, match="loss could be 'loss' or 'eval/loss', and they differ"
+    ) as e:
         map_columns(table)
     assert 'aliases={"eval/loss": "loss"}' in e.value.hint
 
