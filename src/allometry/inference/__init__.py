@@ -1,1 +1,29 @@
 """Inference: laws, priors, groups and observations to a posterior."""
+
+from allometry.inference.convergence import Convergence
+from allometry.inference.drift import Drift, default_drift
+from allometry.inference.fit import Sampler, fit
+from allometry.inference.groups import Grouping, group_runs
+from allometry.inference.loss_priors import LogNormal, LossPriors, default_priors
+from allometry.inference.model import loss_model
+from allometry.inference.posterior import Posterior, group_names
+from allometry.inference.record import Record
+from allometry.inference.summary import interval_columns
+
+__all__ = [
+    "Convergence",
+    "Drift",
+    "Grouping",
+    "LogNormal",
+    "LossPriors",
+    "Posterior",
+    "Record",
+    "Sampler",
+    "default_drift",
+    "default_priors",
+    "fit",
+    "group_names",
+    "group_runs",
+    "interval_columns",
+    "loss_model",
+]

@@ -1,0 +1,134 @@
+"""Is a set of chains to be believed? Judged for the user, with reasons and what to do."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from arviz_stats.base import array_stats  # type: ignore[attr-defined]
+
+from allometry.errors import NotConvergedError
+
+MAX_RHAT = 1.01
+MIN_ESS = 400.0
+TAIL = (0.05, 0.95)
+AGREEMENT_NATS = 0.05
+"""Modes whose log posteriors differ by less are taken for the same one."""
+
+RIVAL_NATS = 8.0
+"""Another mode at most so far below the best could hold a share of the posterior."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Convergence:
+    """Diagnostics of a fit and the verdict on them.
+
+    Attributes
+    ----------
+    converged : bool
+        Whether decisions may be taken without ``force``.
+    divergences, tree_depth_hits : int
+        Diverging draws; draws that were cut off at the largest tree.
+    max_rhat, min_ess_bulk, min_ess_tail : float
+        Worst over all sampled parameters; rank-normalised split R-hat, tail at 5 and 95 %.
+    pareto_k : float
+        Of the importance weights of a Laplace fit; NaN otherwise.
+    starts_agree : int
+        Starts that climbed to the best mode, of `starts`.
+    starts : int
+        Starts of the climb.
+    seconds : float
+        Wall time of the fit.
+    reasons, advice : tuple of str
+        Why it did not converge, and what to do; empty if it did.
+    """
+
+    converged: bool
+    divergences: int
+    max_rhat: float
+    min_ess_bulk: float
+    min_ess_tail: float
+    tree_depth_hits: int
+    starts_agree: int
+    starts: int
+    seconds: float
+    pareto_k: float = float("nan")
+    reasons: tuple[str, ...] = ()
+    advice: tuple[str, ...] = ()
+
+
+def chain_statistics(draws: npt.NDArray[np.float64]) -> tuple[float, float, float]:
+    """Worst R-hat, bulk and tail effective sample size of draws (chain, draw, parameter)."""
+    axes = {"chain_axis": 0, "draw_axis": 1}
+    if draws.shape[0] < 2:
+        rhat = np.array([np.nan])
+    else:
+        rhat = array_stats.rhat(draws, **axes)  # type: ignore[no-untyped-call]
+    bulk = array_stats.ess(draws, method="bulk", **axes)  # type: ignore[no-untyped-call]
+    tail = array_stats.ess(draws, method="tail", prob=TAIL, **axes)  # type: ignore[no-untyped-call]
+    return float(np.max(rhat)), float(np.min(bulk)), float(np.min(tail))
+
+
+def judge_modes(log_posteriors: npt.NDArray[np.float64]) -> tuple[int, str]:
+    """How many starts reached the best mode, and a reason to doubt it (empty if there is none)."""
+    gaps = log_posteriors.max() - log_posteriors
+    agree = int((gaps < AGREEMENT_NATS).sum())
+    rivals = gaps[(gaps >= AGREEMENT_NATS) & (gaps < RIVAL_NATS)]
+    if len(rivals) == 0:
+        return agree, ""
+    return (
+        agree,
+        f"{len(rivals)} of {len(gaps)} starts end in another mode {rivals.min():.1f} nats below",
+    )
+
+
+def judge(
+    *,
+    draws: npt.NDArray[np.float64],
+    divergences: int,
+    tree_depth_hits: int,
+    log_posteriors: npt.NDArray[np.float64],
+    seconds: float,
+) -> Convergence:
+    """Verdict on NUTS chains; `draws` has shape (chain, draw, parameter)."""
+    rhat, bulk, tail = chain_statistics(draws)
+    agree, doubt = judge_modes(log_posteriors)
+    reasons, advice = [], []
+    if divergences:
+        reasons.append(f"{divergences} divergences")
+        advice.append("raise the target acceptance (--target 0.95), or tighten the priors")
+    if not rhat <= MAX_RHAT:
+        reasons.append(f"R-hat {rhat:.3f} above {MAX_RHAT}")
+        advice.append("run more draws (--draws), or pool: fewer groups hold more runs each")
+    if not min(bulk, tail) >= MIN_ESS:
+        reasons.append(f"effective draws {min(bulk, tail):.0f} below {MIN_ESS:.0f}")
+        advice.append("run more draws (--draws)")
+    if tree_depth_hits > 0.01 * draws.shape[0] * draws.shape[1]:
+        reasons.append(f"{tree_depth_hits} draws cut off at the largest tree")
+        advice.append("the posterior is a ridge: use a law with fewer coefficients, or a prior")
+    if doubt and not rhat <= MAX_RHAT:
+        reasons.append(doubt)
+        advice.append("too few budgets for this law: pool groups, give a prior, or add runs")
+    return Convergence(
+        converged=not reasons,
+        divergences=divergences,
+        max_rhat=rhat,
+        min_ess_bulk=bulk,
+        min_ess_tail=tail,
+        tree_depth_hits=tree_depth_hits,
+        starts_agree=agree,
+        starts=len(log_posteriors),
+        seconds=seconds,
+        reasons=tuple(reasons),
+        advice=tuple(dict.fromkeys(advice)),
+    )
+
+
+def require_converged(convergence: Convergence, *, force: bool, where: str = "") -> None:
+    """Raise unless the fit converged, or the caller insists."""
+    if convergence.converged or force:
+        return
+    raise NotConvergedError(
+        f"the fit did not converge: {'; '.join(convergence.reasons)}",
+        where=where,
+        hint=f"{'; '.join(convergence.advice)}. To decide all the same: force=True (--force).",
+    )

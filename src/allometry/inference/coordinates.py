@@ -1,0 +1,106 @@
+"""The sampler's coordinates: one flat vector in which the posterior is nearly a unit Gaussian.
+
+Three maps, innermost first. *Sites*: the flat vector is cut into the model's sites. *Geometry*: a
+group with enough runs is described by what its runs determine (the law's `Geometry`), a group with
+few runs by its standardised distance from the population (non-centred), which removes the funnel.
+*Whitening*: an affine map by the Laplace approximation at the mode.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from math import prod
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+from numpyro.infer.util import log_density
+
+from allometry.inference.model import (
+    PriorArrays,
+    RunArrays,
+    Sites,
+    Structure,
+    group_location,
+    loss_model,
+    site_shapes,
+)
+from allometry.laws import Law
+
+MIN_CENTRED_RUNS = 12
+"""Runs from which on a group is centred: about two for each coefficient of the default law."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Program:
+    """What a compiled density depends on beside its arrays."""
+
+    law: Law
+    structure: Structure
+
+    @property
+    def size(self) -> int:
+        """Length of the flat vector."""
+        return sum(prod(shape) for shape in site_shapes(self.structure).values())
+
+
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["runs", "priors", "centred"],
+    meta_fields=[],
+)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Data:
+    """Everything numeric that a density is conditioned on."""
+
+    runs: RunArrays
+    priors: PriorArrays
+    centred: Bool[Array, " group"]
+
+
+def split(x: Float[Array, " d"], structure: Structure) -> Sites:
+    """Cut the flat vector into sites."""
+    sites, start = {}, 0
+    for name, shape in site_shapes(structure).items():
+        stop = start + prod(shape)
+        sites[name] = x[start:stop].reshape(shape)
+        start = stop
+    return sites
+
+
+def join(sites: Sites, structure: Structure) -> Float[Array, " d"]:
+    """Put sites into one flat vector; the inverse of `split`."""
+    return jnp.concatenate([jnp.ravel(sites[name]) for name in site_shapes(structure)])
+
+
+def to_sites(x: Float[Array, " d"], program: Program, data: Data) -> tuple[Sites, Float[Array, ""]]:
+    """Sites of the model and the log determinant of the map, from sampling coordinates."""
+    sites = split(x, program.structure)
+    location, scale = group_location(sites, program.structure, data.runs, data.priors)
+    raw = sites["theta"]
+    distant = location + scale * raw
+    distant_log_det = jnp.log(scale).sum(axis=0)
+    if program.law.geometry is None:
+        near, near_log_det = raw, jnp.zeros(raw.shape[1])
+    else:
+        near, near_log_det = program.law.geometry.forward(raw), program.law.geometry.log_det(raw)
+    theta = jnp.where(data.centred, near, distant)
+    log_det = jnp.where(data.centred, near_log_det, distant_log_det).sum()
+    return sites | {"theta": theta}, log_det
+
+
+def from_sites(sites: Sites, program: Program, data: Data) -> Float[Array, " d"]:
+    """Sampling coordinates of given sites; the inverse of `to_sites`."""
+    location, scale = group_location(sites, program.structure, data.runs, data.priors)
+    theta = sites["theta"]
+    geometry = program.law.geometry
+    near = theta if geometry is None else geometry.inverse(theta)
+    raw = jnp.where(data.centred, near, (theta - location) / scale)
+    return join(sites | {"theta": raw}, program.structure)
+
+
+def log_posterior(x: Float[Array, " d"], program: Program, data: Data) -> Float[Array, ""]:
+    """Log joint density in sampling coordinates, up to a constant."""
+    sites, log_det = to_sites(x, program, data)
+    arguments = (program.law, program.structure, data.runs, data.priors)
+    joint: Float[Array, ""] = log_density(loss_model, arguments, {}, sites)[0]
+    return joint + log_det

@@ -1,0 +1,72 @@
+"""Which cost model a fit uses."""
+
+from typing import Literal, get_args
+
+import numpy as np
+import pandas as pd
+
+from allometry.accounting import CostModel, accounting_cost, six_nd, table_cost
+from allometry.errors import InputError
+from allometry.inference.groups import Grouping
+
+CostChoice = Literal["auto", "accounting", "table", "6nd"]
+AGREEMENT = 0.1
+"""Root mean square of log FLOPs within which shapes reproduce a table's own count."""
+
+ARCHITECTURES = ("transformer", "xlstm")
+
+
+def choose_cost(
+    table: pd.DataFrame, groups: Grouping, choice: CostChoice = "auto"
+) -> tuple[CostModel, tuple[str, ...]]:
+    """Cost model of the groups, and what should be said of it.
+
+    Raises
+    ------
+    InputError
+        If the choice is not one, or the table lacks what it needs.
+    """
+    if choice not in get_args(CostChoice):
+        known = ", ".join(get_args(CostChoice))
+        raise InputError(f"cost must be one of {known}, got {choice!r}")
+    names = groups.names
+    has_flops = "flops" in table and bool(np.isfinite(table["flops"]).all())
+    shaped = _knows_shapes(groups)
+    if choice == "6nd":
+        return six_nd(names), ()
+    if choice == "table" and not has_flops:
+        hint = "Add a flops column, or use --cost accounting or 6nd."
+        raise InputError("no complete flops column to learn a cost model from", hint=hint)
+    if choice == "accounting" and not shaped:
+        what = "shapes are known for groups by architecture (transformer, xlstm) and context_length"
+        raise InputError(what, hint="Use --cost table or 6nd.")
+    counted = _from_shapes(table, groups) if shaped else None
+    if choice == "accounting" and counted is not None:
+        return counted, ()
+    if not has_flops:
+        if counted is not None:
+            return counted, ("no flops column: training FLOPs are counted from shapes",)
+        return six_nd(names), ("no flops column and no known shapes: training FLOPs are 6 N D",)
+    columns = (groups.index, *(table[n].to_numpy() for n in ("params", "tokens", "flops")))
+    if choice == "auto" and counted is not None:
+        error = np.log(counted.flops(*columns[:3]) / columns[3])
+        if float(np.sqrt(np.mean(error**2))) < AGREEMENT:
+            return counted, ()
+    return table_cost(*columns, groups=names), ()
+
+
+def _knows_shapes(groups: Grouping) -> bool:
+    if not {"architecture", "context_length"} <= set(groups.columns):
+        return False
+    return bool(groups.labels["architecture"].isin(ARCHITECTURES).all())
+
+
+def _from_shapes(table: pd.DataFrame, groups: Grouping) -> CostModel:
+    by_group = table.groupby(groups.index)["params"]
+    ranges = np.stack([by_group.min().to_numpy(), by_group.max().to_numpy()], axis=1)
+    return accounting_cost(
+        groups.labels["architecture"].tolist(),
+        groups.labels["context_length"].astype(int).tolist(),
+        groups=groups.names,
+        range_params=ranges,
+    )

@@ -1,0 +1,153 @@
+"""NUTS in whitened coordinates: chains in threads, progress between segments."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
+from numpyro.infer.hmc import hmc
+
+from allometry.inference.coordinates import Data, Program, log_posterior
+from allometry.inference.whitening import Whitening
+
+SEGMENT = 25
+"""Iterations between two looks at the clock and the keyboard."""
+
+MAX_TREE_DEPTH = 10
+START_SPREAD = 0.8
+"""Chains start at the mode plus this many Laplace standard deviations of jitter."""
+
+Progress = Callable[[int, int], None]
+"""Called with iterations done by all chains, and their total."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChainDraws:
+    """Draws in sampling coordinates with what the sampler said of itself.
+
+    Attributes
+    ----------
+    x : ndarray, shape (chain, draw, d)
+    diverging : ndarray of bool, shape (chain, draw)
+    steps : ndarray of int, shape (chain, draw)
+        Leapfrog steps of each draw.
+    acceptance, energy : ndarray, shape (chain, draw)
+    step_size : ndarray, shape (chain,)
+    """
+
+    x: npt.NDArray[np.float64]
+    diverging: npt.NDArray[np.bool_]
+    steps: npt.NDArray[np.int64]
+    acceptance: npt.NDArray[np.float64]
+    energy: npt.NDArray[np.float64]
+    step_size: npt.NDArray[np.float64]
+
+
+@lru_cache(maxsize=16)
+def _kernel(program: Program, warmup: int, target: float) -> tuple[Any, Any]:
+    """Jitted (start, advance) of one chain."""
+
+    def potential(data: Data, whitening: Whitening) -> Callable[[Any], Any]:
+        return lambda z: -log_posterior(whitening.apply_traced(z), program, data)
+
+    init, transition = hmc(potential_fn_gen=potential, algo="NUTS")
+
+    @jax.jit
+    def start(z: Any, key: Any, data: Data, whitening: Whitening) -> Any:
+        return init(
+            z,
+            num_warmup=warmup,
+            step_size=0.3,  # about right for a unit Gaussian of 50-100 dimensions
+            adapt_mass_matrix=True,
+            dense_mass=False,  # whitened already: only scales are left to learn
+            target_accept_prob=target,
+            max_tree_depth=MAX_TREE_DEPTH,
+            model_args=(data, whitening),
+            rng_key=key,
+        )
+
+    @jax.jit
+    def advance(state: Any, data: Data, whitening: Whitening) -> Any:
+        def step(state: Any, _: None) -> Any:
+            state = transition(state, model_args=(data, whitening))
+            x = whitening.apply_traced(state.z)
+            kept = (x, state.diverging, state.num_steps, state.accept_prob, state.energy)
+            return state, kept
+
+        return jax.lax.scan(step, state, None, length=SEGMENT)
+
+    return start, advance
+
+
+def sample(
+    program: Program,
+    data: Data,
+    whitening: Whitening,
+    *,
+    chains: int,
+    warmup: int,
+    draws: int,
+    seed: int,
+    target: float = 0.9,
+    workers: int = 2,
+    progress: Progress | None = None,
+) -> ChainDraws:
+    """Run NUTS chains from the mode.
+
+    Parameters
+    ----------
+    program, data, whitening
+        The density and its standardising map.
+    chains, warmup, draws : int
+        Chains; iterations of adaptation and kept draws of each, rounded up to whole segments.
+    seed : int
+        Seed of the jitter and of every chain's key.
+    target : float
+        Acceptance probability that the step size aims at.
+    workers : int
+        Chains that run at the same time, each in a thread (XLA releases the interpreter).
+    progress : callable, optional
+        See `Progress`.
+    """
+    warm_segments, kept_segments = -(-warmup // SEGMENT), -(-draws // SEGMENT)
+    start, advance = _kernel(program, warm_segments * SEGMENT, target)
+    d = program.size
+    jitter = START_SPREAD * np.random.default_rng([seed, 2]).normal(size=(chains, d))
+    keys = jax.random.split(jax.random.key(seed), chains)
+    raw_keys = jax.vmap(jax.random.key_data)(keys)
+    first = start(jnp.asarray(jitter[0]), raw_keys[0], data, whitening)
+    compiled = advance.lower(first, data, whitening).compile()
+    done = np.zeros(chains, dtype=np.int64)
+    total = chains * (warm_segments + kept_segments) * SEGMENT
+
+    def run(chain: int) -> tuple[list[npt.NDArray[Any]], float]:
+        with jax.enable_x64(True):  # the switch is one of the thread's
+            state = start(jnp.asarray(jitter[chain]), raw_keys[chain], data, whitening)
+            segments = []
+            for segment in range(warm_segments + kept_segments):
+                state, kept = compiled(state, data, whitening)
+                if segment >= warm_segments:
+                    segments.append([np.asarray(part) for part in kept])
+                done[chain] += SEGMENT
+                if progress is not None:
+                    progress(int(done.sum()), total)
+            parts = [np.concatenate(part) for part in zip(*segments, strict=True)]
+            return parts, float(state.adapt_state.step_size)
+
+    with ThreadPoolExecutor(max_workers=workers) as pool:
+        finished = list(pool.map(run, range(chains)))
+    stacked = [np.stack(parts) for parts in zip(*(parts for parts, _ in finished), strict=True)]
+    x, diverging, steps, acceptance, energy = (part[:, :draws] for part in stacked)
+    return ChainDraws(
+        x=x,
+        diverging=diverging.astype(bool),
+        steps=steps.astype(np.int64),
+        acceptance=acceptance,
+        energy=energy,
+        step_size=np.asarray([size for _, size in finished]),
+    )

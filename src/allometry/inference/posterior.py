@@ -1,0 +1,163 @@
+"""The posterior of a loss law: draws by group, with all that is needed to decide on them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import xarray as xr
+
+from allometry.errors import InputError
+from allometry.inference.convergence import require_converged
+from allometry.inference.record import Record
+from allometry.inference.summary import summary_table
+from allometry.inference.tree import load_tree, save_tree
+from allometry.laws import Law, get_law
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+Draws = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Posterior:
+    """Posterior of a loss law, group by group.
+
+    Attributes
+    ----------
+    idata : DataTree
+        ArviZ tree: posterior, prior, predictives, log likelihood, data, sampler statistics. In its
+        ``posterior``, E, A, B, alpha, beta (gamma) have N and D in units of one and the table's
+        unit of loss.
+    record : Record
+        Law, cost model, priors, diagnostics and provenance.
+    """
+
+    idata: xr.DataTree
+    record: Record
+
+    @property
+    def law(self) -> Law:
+        """The law that was fitted."""
+        return get_law(self.record.law)
+
+    @property
+    def groups(self) -> pd.DataFrame:
+        """Group columns, one row a group; a single column ``group`` if the table is one group."""
+        dataset = self.idata["posterior"]
+        names = self.record.by or ("group",)
+        return pd.DataFrame({name: dataset[name].to_numpy() for name in names})
+
+    @property
+    def n_draws(self) -> int:
+        """Draws over all chains."""
+        sizes = self.idata["posterior"].sizes
+        return int(sizes["chain"] * sizes["draw"])
+
+    def draws(self, name: str) -> Draws:
+        """Draws of a variable with chains joined, shape (draw, ...)."""
+        values = self.idata["posterior"][name].to_numpy()
+        return np.asarray(values.reshape(-1, *values.shape[2:]))
+
+    def coefficients(self, group: "ArrayLike") -> dict[str, Draws]:
+        """Sampler's coefficients of the law for given group indices, each (draw, *group)."""
+        theta = self.draws("theta")[:, :, np.asarray(group)]
+        return dict(zip(self.law.names, np.moveaxis(theta, 1, 0), strict=True))
+
+    def largest_flops(self) -> Draws:
+        """Training compute of the largest run of each group, shape (group,)."""
+        data = self.idata["constant_data"]
+        frame = pd.DataFrame({"g": data["group_index"].to_numpy(), "c": data["flops"].to_numpy()})
+        return np.asarray(frame.groupby("g")["c"].max().to_numpy(dtype=np.float64))
+
+    def select(
+        self, *, architecture: str | None = None, context_length: int | None = None
+    ) -> list[int]:
+        """Indices of the groups of an architecture, of a context length, or both.
+
+        Raises
+        ------
+        InputError
+            If no group is left, or the posterior is not grouped by that.
+        """
+        groups = self.groups
+        keep = np.ones(len(groups), dtype=bool)
+        wanted = {"architecture": architecture, "context_length": context_length}
+        for name, value in wanted.items():
+            if value is None:
+                continue
+            if name not in groups:
+                what = f"the runs were not grouped by {name}"
+                raise InputError(what, where=self.record.source, hint="Fit with --by.")
+            keep &= (groups[name].astype(str) == str(value)).to_numpy()
+        if not keep.any():
+            known = "; ".join("/".join(map(str, row)) for row in groups.itertuples(index=False))
+            asked = ", ".join(f"{name} {v}" for name, v in wanted.items() if v is not None)
+            raise InputError(f"no group with {asked}", hint=f"The posterior has {known}.")
+        return np.flatnonzero(keep).tolist()
+
+    def require_converged(self, *, force: bool = False) -> None:
+        """Raise `NotConvergedError` unless the fit converged or `force` is set."""
+        require_converged(self.record.convergence, force=force, where=self.record.source)
+
+    def summary(self) -> pd.DataFrame:
+        """One row a parameter and group: mean, sd, median, interval ends, ESS and R-hat."""
+        return summary_table(self.idata, self.record.by)
+
+    def predict(self, points: pd.DataFrame, **options: Any) -> pd.DataFrame:
+        """Loss at (N, D) points: see `allometry.decisions.predict`."""
+        from allometry import decisions
+
+        return decisions.predict(self, points, **options)
+
+    def allocate(self, flops: "ArrayLike", **options: Any) -> pd.DataFrame:
+        """Compute-optimal N and D for budgets: see `allometry.decisions.allocate`."""
+        from allometry import decisions
+
+        return decisions.allocate(self, flops, **options)
+
+    def growth_law(self, **options: Any) -> pd.DataFrame:
+        """N* and D* as powers of compute: see `allometry.decisions.growth_law`."""
+        from allometry import decisions
+
+        return decisions.growth_law(self, **options)
+
+    def compare(self, a: str, b: str, flops: "ArrayLike", **options: Any) -> pd.DataFrame:
+        """Which architecture has less loss: see `allometry.decisions.compare`."""
+        from allometry import decisions
+
+        return decisions.compare(self, a, b, flops, **options)
+
+    def effective_speedup(self, a: str, b: str, flops: "ArrayLike", **options: Any) -> pd.DataFrame:
+        """Compute that b needs for a's loss, over a's: see `allometry.decisions`."""
+        from allometry import decisions
+
+        return decisions.effective_speedup(self, a, b, flops, **options)
+
+    def save(self, path: str | Path) -> Path:
+        """Write everything into one NetCDF file, whole or not at all."""
+        target = Path(path)
+        save_tree(self.idata, self.record, target)
+        return target
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Posterior":
+        """Read a posterior that `save` wrote; nothing in the file is executed.
+
+        Raises
+        ------
+        InputError
+            If the file is missing, damaged, foreign, or of a law this process does not know.
+        """
+        tree, record = load_tree(Path(path))
+        get_law(record.law)
+        return cls(idata=tree, record=record)
+
+
+def group_names(posterior: Posterior) -> Sequence[str]:
+    """Names of the groups, such as ``xlstm/8192``."""
+    return [str(name) for name in posterior.idata["posterior"]["group"].to_numpy()]

@@ -1,0 +1,56 @@
+"""Tables of draws: medians, equal-tailed intervals, and diagnostics."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import xarray as xr
+
+from allometry.inference.convergence import chain_statistics
+
+QUANTILES = {"median": 0.5, "q5": 0.05, "q25": 0.25, "q75": 0.75, "q95": 0.95}
+"""Ends of the equal-tailed 50 and 90 % intervals, by the suffix of their column."""
+
+COLUMNS = ("mean", "sd", *QUANTILES, "ess_bulk", "ess_tail", "r_hat")
+
+
+def interval_columns(
+    name: str, draws: npt.NDArray[np.float64], *, axis: int = 0
+) -> dict[str, npt.NDArray[np.float64]]:
+    """Columns ``name_median, name_q5, name_q25, name_q75, name_q95`` of draws along `axis`."""
+    values = np.quantile(draws, list(QUANTILES.values()), axis=axis)
+    return {f"{name}_{suffix}": value for suffix, value in zip(QUANTILES, values, strict=True)}
+
+
+def summary_table(tree: xr.DataTree, by: Sequence[str]) -> pd.DataFrame:
+    """One row a published parameter and group, then one a parameter of the noise and the levels."""
+    dataset = tree["posterior"].to_dataset()
+    rows: list[dict[str, Any]] = []
+    published = [n for n in ("E", "A", "B", "alpha", "beta", "gamma") if n in dataset]
+    others = [str(n) for n in dataset.data_vars if "group" in dataset[n].dims]
+    for name in [*published, *(n for n in others if n not in (*published, "theta", "drift"))]:
+        for g in range(dataset.sizes["group"]):
+            labels = {c: dataset[c].to_numpy()[g] for c in by}
+            rows.append({"parameter": name} | labels | _row(dataset[name].isel(group=g)))
+    for name in ("log_noise", "log_off_valley"):
+        if name in dataset:
+            short = name.removeprefix("log_")
+            rows.append({"parameter": short} | _row(np.exp(dataset[name])))
+    for name in ("mean", "log_spread", "per_doubling"):
+        if name in dataset:
+            for k, coefficient in enumerate(dataset["coefficient"].to_numpy()):
+                label = f"{name}[{coefficient}]"
+                rows.append({"parameter": label} | _row(dataset[name].isel(coefficient=k)))
+    table = pd.DataFrame(rows, columns=["parameter", *by, *COLUMNS])
+    whole = [c for c in by if dataset[c].dtype.kind in "iu"]
+    return table.astype(dict.fromkeys(whole, "Int64"))  # rows without a group have none of these
+
+
+def _row(values: Any) -> dict[str, float]:
+    draws = np.asarray(values)
+    rhat, bulk, tail = chain_statistics(draws[..., None])
+    quantiles = {k: float(np.quantile(draws, q)) for k, q in QUANTILES.items()}
+    spread = {"mean": float(draws.mean()), "sd": float(draws.std(ddof=1))}
+    return spread | quantiles | {"ess_bulk": bulk, "ess_tail": tail, "r_hat": rhat}

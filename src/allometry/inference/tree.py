@@ -1,0 +1,172 @@
+"""The ArviZ tree of a posterior, and its file."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import xarray as xr
+from arviz_base import from_dict
+
+from allometry.errors import InputError
+from allometry.inference.derive import Arrays, Derived
+from allometry.inference.groups import Grouping
+from allometry.inference.model import STUDENT_DF, site_shapes
+from allometry.inference.nuts import ChainDraws
+from allometry.inference.record import Record
+
+SITE_DIMS = {
+    "mean": ["coefficient"],
+    "log_spread": ["coefficient"],
+    "per_doubling": ["coefficient"],
+    "log_parent_spread": ["coefficient"],
+    "parent": ["coefficient", "parent_level"],
+    "theta": ["coefficient", "group"],
+}
+"""Dimensions of the model's sites in the tree; the other sites are scalars."""
+
+REQUIRED_GROUPS = ("posterior", "constant_data", "observed_data", "sample_stats")
+
+
+def build_tree(
+    *,
+    posterior: Derived,
+    prior: Derived,
+    chains: ChainDraws,
+    drift: npt.NDArray[np.float64],
+    table: pd.DataFrame,
+    flops: npt.NDArray[np.float64],
+    groups: Grouping,
+    coefficient_names: tuple[str, ...],
+    loss_scale: float,
+    seed: int,
+) -> xr.DataTree:
+    """Everything of a fit in the groups that ArviZ knows.
+
+    Draws come as (chain, draw, ...); runs in the order of `table`; loss in the table's unit.
+    """
+    shape = chains.diverging.shape
+
+    def split(values: Arrays) -> Arrays:
+        return {name: part.reshape(*shape, *part.shape[1:]) for name, part in values.items()}
+
+    def single(values: Arrays) -> Arrays:
+        return {name: part[None] for name, part in values.items()}
+
+    def predictive(derived: Derived, stream: int) -> npt.NDArray[Any]:
+        rng = np.random.default_rng([seed, stream])
+        noise = rng.standard_t(STUDENT_DF, size=derived.log_mean.shape)
+        log_loss = derived.log_mean + derived.sd * noise
+        return np.asarray(loss_scale * np.exp(log_loss), dtype=np.float32)
+
+    data: dict[str, Any] = {
+        "posterior": split(posterior.published | posterior.sites | {"drift": drift}),
+        "posterior_predictive": split({"loss": predictive(posterior, 4)}),
+        "log_likelihood": split({"loss": posterior.log_likelihood.astype(np.float32)}),
+        "sample_stats": {
+            "diverging": chains.diverging,
+            "n_steps": chains.steps,
+            "acceptance_rate": chains.acceptance,
+            "energy": chains.energy,
+        },
+        "prior": single(prior.published | prior.sites),
+        "prior_predictive": single({"loss": predictive(prior, 5)}),
+        "observed_data": {"loss": table["loss"].to_numpy()},
+        "constant_data": {
+            "params": table["params"].to_numpy(),
+            "tokens": table["tokens"].to_numpy(),
+            "flops": flops,
+            "group_index": groups.index,
+        },
+    }
+    per_group = {name: ["group"] for name in (*posterior.published, "drift")}
+    per_run = {name: ["run"] for name in ("loss", "params", "tokens", "flops", "group_index")}
+    tree = from_dict(
+        data,
+        coords={
+            "group": list(groups.names),
+            "coefficient": list(coefficient_names),
+            "parent_level": list(groups.parents),
+            "run": _run_names(table),
+        },
+        dims=SITE_DIMS | per_group | per_run,
+    )
+    return _label_groups(tree, groups.labels if groups.columns else None)
+
+
+def _run_names(table: pd.DataFrame) -> list[str]:
+    if "run_id" in table and table["run_id"].is_unique:
+        return table["run_id"].astype(str).tolist()
+    return [str(row) for row in range(len(table))]
+
+
+def _label_groups(tree: xr.DataTree, labels: pd.DataFrame | None) -> xr.DataTree:
+    """Put each group column beside the group names, as coordinates."""
+    if labels is None:
+        return tree
+    columns = {
+        name: ("group", labels[name].astype(str).to_numpy(dtype=object))
+        if labels[name].dtype.kind not in "iuf"
+        else ("group", labels[name].to_numpy())
+        for name in labels.columns
+    }
+    for name in tree.children:
+        if "group" in tree[name].dims:
+            tree[name] = xr.DataTree(tree[name].to_dataset().assign_coords(columns))
+    return tree
+
+
+def site_names(tree: xr.DataTree) -> list[str]:
+    """The sampled variables of a posterior tree, without what is derived from them."""
+    known = {"log_noise", "log_off_valley", *SITE_DIMS}
+    return [str(name) for name in tree["posterior"].data_vars if name in known]
+
+
+def save_tree(tree: xr.DataTree, record: Record, path: Path) -> None:
+    """Write the tree with its record as one NetCDF file, whole or not at all."""
+    labelled = tree.copy()
+    labelled.attrs = dict(labelled.attrs) | record.to_attributes()
+    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    compress = {
+        f"/{name}": {v: {"zlib": True, "complevel": 3} for v in tree[name].data_vars}
+        for name in ("log_likelihood", "posterior_predictive", "prior_predictive")
+    }
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        labelled.to_netcdf(partial, engine="h5netcdf", encoding=compress)
+        with partial.open("rb+") as file:
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        raise InputError(f"cannot be written: {error}", where=str(path)) from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def load_tree(path: Path) -> tuple[xr.DataTree, Record]:
+    """Read a file that `save_tree` wrote; nothing in it is executed.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, or it is damaged or foreign: one line.
+    """
+    hint = "Give a file that allometry fit wrote."
+    if not path.is_file():
+        raise InputError("no such file", where=str(path), hint=hint)
+    try:
+        with xr.open_datatree(path, engine="h5netcdf") as opened:
+            tree = opened.load()
+    except Exception as error:  # h5py, h5netcdf and xarray raise many kinds for a damaged file
+        what = "not a NetCDF file that can be read (damaged, or of another kind)"
+        raise InputError(what, where=str(path), hint=hint) from error
+    record = Record.from_attributes({str(k): v for k, v in tree.attrs.items()}, source=str(path))
+    if missing := [name for name in REQUIRED_GROUPS if name not in tree.children]:
+        what = f"group {', '.join(missing)} is missing"
+        raise InputError(what, where=str(path), hint=hint)
+    return tree, record
+
+
+__all__ = ["build_tree", "load_tree", "save_tree", "site_names", "site_shapes"]
