@@ -143,7 +143,8 @@ def _progress() -> Any:
     @contextmanager
     def bar() -> Any:
         columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-        with Progress(*columns, console=stderr, transient=True) as progress:
+        quiet = not stderr.is_terminal
+        with Progress(*columns, console=stderr, transient=True, disable=quiet) as progress:
             task = progress.add_task("reading", total=None)
 
             def report(stage: str, characters: int) -> None:

@@ -11,7 +11,7 @@ from allometry.harness.training.result import Listener, StepReport
 
 @contextmanager
 def progress_bar(*, steps: int, console: Console | None = None) -> Iterator[Listener]:
-    """Show a progress bar; gives the listener to hand to `train`.
+    """Show a progress bar, on a terminal only; gives the listener to hand to `train`.
 
     Parameters
     ----------
@@ -26,7 +26,8 @@ def progress_bar(*, steps: int, console: Console | None = None) -> Iterator[List
         BarColumn(bar_width=20),
         TextColumn("{task.description}"),
     )
-    with Progress(*columns, console=console or Console(stderr=True)) as bar:
+    console = console or Console(stderr=True)
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("starting", total=steps)
         validation = "-"
 
