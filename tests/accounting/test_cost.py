@@ -224,3 +224,17 @@ def test_accounting_cost_refuses_unequal_lists_and_empty_ranges():
         accounting_cost(["xlstm", "transformer"], [8192])
     with pytest.raises(InputError, match="range_params must be"):
         accounting_cost(["xlstm"], [8192], range_params=(1e9, 1e8))
+
+
+def test_a_fit_that_bends_too_far_is_made_straight_about_the_middle_of_its_range():
+    # Two groups far apart, so neither middle is N_ref; y bends by -0.5 about each middle.
+    N = np.concatenate([np.geomspace(1e7, 1e9, 60), np.geomspace(1e10, 1e12, 60)])
+    group = np.repeat([0, 1], 60)
+    from_middle = np.log(N / np.array([1e8, 1e11])[group])
+    y = 0.4 + 0.1 * from_middle - 0.5 * from_middle**2
+    cost = table_cost(group, N, np.ones(120), 6 * N * np.exp(y), groups=["low", "high"])
+    for g, middle in enumerate((1e8, 1e11)):
+        assert cost.coefficients[g][2] == 0.0
+        # Shrinkage moves the level of a parabola this steep by a few hundredths.
+        assert float(cost.log_correction(g, math.log(middle))) == pytest.approx(0.4, abs=0.1)
+    assert (np.diff(cost.flops_per_token(0, np.geomspace(1e5, 1e11, 99))) > 0).all()

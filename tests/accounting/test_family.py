@@ -121,3 +121,25 @@ def test_extrapolated_shapes_keep_the_size_and_grow_in_both_directions():
 def test_impossible_questions_are_refused(call, message):
     with pytest.raises(InputError, match=message):
         call()
+
+
+@pytest.mark.parametrize(
+    ("architecture", "d_model", "family", "heads"),
+    [
+        ("transformer", 1024, "study", 16),
+        ("transformer", 1152, "study", 9),
+        ("xlstm", 896, "study", 7),
+        ("xlstm", 1024, "study", 4),
+        ("xlstm", 1408, "study", 11),
+        ("xlstm", 1536, "study", 6),
+        ("transformer", 48, "small", 3),
+        ("transformer", 128, "small", 4),
+        ("transformer", 256, "small", 4),
+        ("xlstm", 32, "small", 1),
+        ("xlstm", 128, "small", 4),
+        ("xlstm", 320, "small", 5),
+        ("xlstm", 512, "small", 4),
+    ],
+)
+def test_heads_follow_the_documented_rule(architecture, d_model, family, heads):
+    assert shape_of(architecture, d_model, 2, family=family).n_heads == heads

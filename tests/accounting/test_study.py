@@ -5,6 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from allometry.accounting import (
+    STUDY_BUDGETS,
+    STUDY_CONTEXT_LENGTHS,
     Schedule,
     preset,
     steps_for,
@@ -117,3 +119,12 @@ def test_steps_come_back_from_what_they_cost(steps, batch_size, round_to):
 def test_impossible_plans_are_refused(call, message):
     with pytest.raises(InputError, match=message):
         call()
+
+
+def test_budgets_and_contexts_are_those_of_the_runs(isoflop_runs):
+    assert sorted(set(isoflop_runs.isoflop_tag)) == list(STUDY_BUDGETS)
+    assert sorted(set(isoflop_runs.context_length)) == list(STUDY_CONTEXT_LENGTHS)
+
+
+def test_a_sequence_longer_than_the_batch_is_a_batch_of_one():
+    assert study_batch_size(2**22, 1e19) == 1
