@@ -165,6 +165,17 @@ def test_exclusions_come_before_the_rules_and_are_recorded(clean_runs):
     ]
 
 
+def test_conditions_may_use_the_names_of_the_source(clean_runs):
+    table = clean_runs.rename(columns={"params": "N", "loss": "eval/loss"})
+    runs = read_runs(table, exclude=["N > 4e9", "`eval/loss` > 3.5"])
+    assert [e.reason for e in runs.excluded] == ["N > 4e9"] * 2
+    scaled = clean_runs.assign(params=clean_runs["params"] / 1e9).rename(
+        columns={"params": "params_b"}
+    )
+    with pytest.raises(InputError, match="no column 'params_b'"):  # in which unit?
+        read_runs(scaled, exclude="params_b > 4")
+
+
 def test_leaving_out_everything_is_an_error(clean_runs):
     with pytest.raises(InputError, match="all 30 rows are excluded"):
         read_runs(clean_runs, exclude="loss > 0")

@@ -84,17 +84,19 @@ def read_runs(
 
     conditions = [exclude] if isinstance(exclude, str) else list(exclude or ())
     robust = OUTLIERS in conditions
-    table, excluded = _leave_out(
-        table,
-        [*preparation.exclude, *((text, text) for text in conditions if text != OUTLIERS)],
-    )
+    asked = [(text, text) for text in conditions if text != OUTLIERS]
+    own_names = {
+        column: name for column, name in mapping.canonical.items() if name not in mapping.scale
+    }
+    table, excluded = _leave_out(table, [*preparation.exclude, *asked], own_names)
     if table.empty:
         hint = "Loosen the conditions."
         raise InputError(f"all {len(excluded)} rows are excluded", where=name, hint=hint)
     table, notes = _absent_columns(table)
     warnings += notes
     table = validate_runs(table, source=name, unreadable=unreadable)
-    groups = _group_columns(table, by or preparation.by, source=name, asked=by is not None)
+    chosen = [mapping.canonical.get(column, column) for column in by or preparation.by]
+    groups = _group_columns(table, chosen, source=name, asked=by is not None)
     repeated = _repetitions(table, groups)
     if preparation.repeated:
         excluded += [
@@ -220,13 +222,17 @@ def _marks(column: pd.Series) -> pd.Series:
 
 
 def _leave_out(
-    table: pd.DataFrame, conditions: Sequence[tuple[str, str]]
+    table: pd.DataFrame, conditions: Sequence[tuple[str, str]], own_names: Mapping[str, str]
 ) -> tuple[pd.DataFrame, list[Exclusion]]:
     reasons: dict[int, str] = {}
     if "diverged" in table:
         reasons.update({int(row): "diverged" for row in table.index[table["diverged"]]})
+    # A user may also write the names of their own table, where these mean the same numbers.
+    view = table.assign(
+        **{column: table[name] for column, name in own_names.items() if column not in table}
+    )
     for condition, reason in conditions:
-        for row in table.index[select_rows(table, condition)]:
+        for row in table.index[select_rows(view, condition)]:
             reasons.setdefault(int(row), reason)
     excluded = [
         Exclusion(row=row, run_id=_run_id(table, row), reason=reason)
