@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from allometry.observations.record import Exclusion
 
@@ -107,14 +106,14 @@ def split_groups(
         yield dict(zip(by, key, strict=True)), group
 
 
-def fit_surface(group: pd.DataFrame) -> Surface:
+def fit_surface(group: pd.DataFrame, *, steps: int = 25) -> Surface:
     """Least absolute relative errors of E + A N^-alpha + B D^-beta, exponents on a grid."""
     params, tokens, loss = (group[name].to_numpy(float) for name in ("params", "tokens", "loss"))
     n, d = params / np.exp(np.log(params).mean()), tokens / np.exp(np.log(tokens).mean())
     alpha, beta = (grid.reshape(-1, 1) for grid in np.meshgrid(_EXPONENTS, _EXPONENTS))
     terms = [np.broadcast_to(1.0, (len(alpha), len(n))), n**-alpha, d**-beta]
     design = np.stack(terms, axis=-1) / loss[:, None]  # exponents, runs, coefficients
-    coefficients = _least_absolute(design, np.ones(design.shape[:2]))
+    coefficients = _least_absolute(design, np.ones(design.shape[:2]), steps)
     fitted = np.einsum("brk,bk->br", design, coefficients)
     best = int(np.argmin(np.abs(1.0 - fitted).sum(axis=1)))
     residual = 1.0 / np.maximum(fitted[best], 1e-3) - 1.0
@@ -123,6 +122,8 @@ def fit_surface(group: pd.DataFrame) -> Surface:
 
 def _neighbour_residuals(group: pd.DataFrame) -> tuple[Array, float]:
     # Relative error of each loss from a robust plane through its neighbours' log losses.
+    from scipy.spatial import cKDTree  # a third of a second, and only this rule needs it
+
     place = np.log(group[["params", "tokens"]].to_numpy(float))
     place = (place - place.mean(axis=0)) / np.maximum(place.std(axis=0), 1e-9)
     loss = np.log(group["loss"].to_numpy(float))
@@ -134,12 +135,12 @@ def _neighbour_residuals(group: pd.DataFrame) -> tuple[Array, float]:
     near = near[~itself].reshape(len(loss), count - 1)
     away = place[near] - place[:, None, :]
     design = np.concatenate([np.ones((*near.shape, 1)), away], axis=-1)
-    plane = _least_absolute(design, loss[near])
+    plane = _least_absolute(design, loss[near], steps=25)
     residual: Array = np.expm1(loss - plane[:, 0])
     return residual, _robust_sd(residual)
 
 
-def _least_absolute(design: Array, target: Array) -> Array:
+def _least_absolute(design: Array, target: Array, steps: int) -> Array:
     """Coefficients of least absolute errors; shapes (batch, rows, k), (batch, rows) to (batch, k).
 
     Iteratively reweighted least squares, the weights floored at a tenth of the spread; a ridge far
@@ -148,7 +149,7 @@ def _least_absolute(design: Array, target: Array) -> Array:
     weight = np.ones_like(target)
     size = np.maximum((design**2).sum(axis=(1, 2)), 1e-300)
     ridge = 1e-10 * size[:, None, None] * np.eye(design.shape[-1])
-    for _ in range(25):
+    for _ in range(steps):
         scaled = np.swapaxes(design * weight[..., None], 1, 2)
         normal = scaled @ design
         level = weight.mean(axis=1)[:, None, None]
