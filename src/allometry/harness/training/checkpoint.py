@@ -58,7 +58,7 @@ def load_checkpoint(
     Raises
     ------
     RunError
-        If the file is missing or damaged.
+        If the file is missing or damaged, or names other tensors than the model has.
     """
     if not (folder / LATEST).is_file():
         return None
@@ -69,8 +69,13 @@ def load_checkpoint(
         hint = "Remove the checkpoint folder to start this run from the beginning."
         raise RunError(f"{state} checkpoint", where=str(path), hint=hint)
     _make_optimizer_state(optimizer)
+    wanted = _tensors(model, optimizer)
     with safetensors.safe_open(path, framework="pt") as file, torch.no_grad():
-        for name, tensor in _tensors(model, optimizer).items():
+        if differing := sorted(wanted.keys() ^ set(file.keys())):
+            what = f"checkpoint of another model: {', '.join(differing[:5])}"
+            hint = "Go on with the version of allometry that wrote it, or remove the folder."
+            raise RunError(what, where=str(path), hint=hint)
+        for name, tensor in wanted.items():
             _fill(tensor, file.get_tensor(name))
     return dict(latest["state"])
 
