@@ -84,8 +84,8 @@ def forward_pass(
         heads = group_size(group)
         for index, first, n_chunks in plan.blocks():
             r, at = n_chunks * heads, slice(first * heads, (first + n_chunks) * heads)
-            Q = q_.load(work.Q[:r], first, n_chunks)
-            k_.load(work.K[:r], first, n_chunks)
+            Q = q_.load(work.Q[:r], first, n_chunks).mul_(gate.q_fix[at])
+            k_.load(work.K[:r], first, n_chunks).mul_(gate.k_fix[at])
             v_.load(work.V1[:r, :, :d_v], first, n_chunks)
             S, Kw = _states(work, kept_[index], gate.write[at], gate.decay[at])
             kept_[index + 1] = S[r:]
@@ -169,8 +169,8 @@ def backward_pass(
         heads = group_size(group)
         for index, first, n_chunks in reversed(list(plan.blocks())):
             r, at = n_chunks * heads, slice(first * heads, (first + n_chunks) * heads)
-            Q = q_.load(work.Q[:r], first, n_chunks)
-            K = k_.load(work.K[:r], first, n_chunks)
+            Q = q_.load(work.Q[:r], first, n_chunks).mul_(gate.q_fix[at])
+            K = k_.load(work.K[:r], first, n_chunks).mul_(gate.k_fix[at])
             V1, G1 = work.V1[:r], G1_[:r]
             v_.load(V1[..., :d_v], first, n_chunks)
             # G1: gradients of the numerator and, in the column of ones, of the product s q . n.
@@ -199,12 +199,12 @@ def backward_pass(
             dP = torch.bmm(G1, V1.mT, out=dP_[:r]).mul_(D)
             through = torch.bmm(G1, S[:r].mT, out=work.weighted[:r])
             dQ = torch.bmm(dP, K, out=dQ_[:r]).addcmul_(through, gate.keep[at])
-            q_grad_.store(dQ, first, n_chunks)
-            torch.sum(dQ.mul_(Q), -1, out=q_dot_[at])
             torch.bmm(V1, dS[heads:].mT, out=through)
             dK = torch.bmm(dP.mT, Q, out=dK_[:r]).addcmul_(through, gate.write[at])
-            k_grad_.store(dK, first, n_chunks)
-            torch.sum(dK.mul_(K), -1, out=k_dot_[at])
+            torch.sum(Q.mul_(dQ), -1, out=q_dot_[at])
+            torch.sum(K.mul_(dK), -1, out=k_dot_[at])
+            q_grad_.store(dQ.mul_(gate.q_fix[at]), first, n_chunks)
+            k_grad_.store(dK.mul_(gate.k_fix[at]), first, n_chunks)
         for whole, part in ((q_dot, q_dot_), (k_dot, k_dot_), (r_dot, r_dot_)):
             whole[:, *group] = part.view(whole[:, *group].shape)
         state_dot[:, *group] = state_dot_.view(state_dot[:, *group].shape)

@@ -32,5 +32,6 @@ def decode_step(
     floor = torch.exp(math.log(unscale) - m)[..., None]
     dot = (q * n).sum(-1, keepdim=True)  # [B, H, 1]
     denominator = torch.maximum(dot.abs(), floor) + eps * unscale
-    h = (q[..., None, :] @ C)[..., 0, :] / denominator
+    numerator = torch.bmm(q.flatten(0, 1)[:, None], C.flatten(0, 1)).view(v.shape)
+    h = numerator / denominator
     return h.to(out_dtype), (C, n, m)

@@ -10,9 +10,12 @@ exp(m_start - M_t); of both in the state at the chunk's end: the same with t the
 T x T matrix of log gates never exists, nor does a maximum over it.
 
 All of it has T entries, not T x width, and is computed in float64: a sequence-long sum in float32
-would lose the digits that tell two tokens apart.
+would lose the digits that tell two tokens apart. After a document reset (f = -25) both w and M are
+large and their float32 rounding alone would cost 1e-5 of a weight; so what rounding takes from them
+goes, as a factor near 1, to k and q.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -32,9 +35,11 @@ class ChunkGates:
 
     w: Tensor  # log weight of what token s writes, plus log of the scale of q
     M: Tensor  # log of what token t divides by
+    k_fix: Tensor  # e^(w before rounding - w)
+    q_fix: Tensor  # e^(M - M before rounding)
     floor: Tensor  # e^-m, the smallest denominator
-    keep: Tensor  # weight of the chunk's start state at t, times the scale of q
-    write: Tensor  # weight of token s in the chunk's end state
+    keep: Tensor  # weight of the chunk's start state at t, times the scale of q, over q_fix
+    write: Tensor  # weight of token s in the chunk's end state, over k_fix
     decay: Tensor  # weight of the start state in the end state, (n_chunks, batch, heads)
     m_last: Tensor  # running maximum after the last token, (batch, heads)
 
@@ -47,6 +52,8 @@ class ChunkGates:
         return ChunkGates(
             w=rows(self.w),
             M=rows(self.M),
+            k_fix=rows(self.k_fix)[..., None],
+            q_fix=rows(self.q_fix)[..., None],
             floor=rows(self.floor),
             keep=rows(self.keep)[..., None],
             write=rows(self.write)[..., None],
@@ -101,12 +108,18 @@ def chunk_gates(
     M = m - b
     start = torch.cat([m_start[None], m[:-1, ..., -1]])  # [NC, B, H]
     last = M[..., -1]
+    log_scale = math.log(scale)
+    scaled = w + log_scale
+    w_rounded, M_rounded = scaled.to(dtype).double(), M.to(dtype).double()
+    filled = torch.isneginf(scaled)  # -inf - -inf is not 0
     vectors = {
-        "w": w + torch.tensor(scale, dtype=torch.float64).log(),
-        "M": M,
+        "w": w_rounded,
+        "M": M_rounded,
+        "k_fix": torch.exp(torch.where(filled, 0.0, scaled - w_rounded)),
+        "q_fix": torch.exp(M_rounded - M),
         "floor": torch.exp(-m),
-        "keep": torch.exp(start[..., None] - M) * scale,
-        "write": torch.exp(w - last[..., None]),
+        "keep": torch.exp(start[..., None] - M_rounded + log_scale),
+        "write": torch.exp(torch.where(filled, w, w_rounded - log_scale) - last[..., None]),
         "decay": torch.exp(start - last),
         "m_last": m[-1, ..., -1],
     }
