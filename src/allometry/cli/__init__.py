@@ -23,11 +23,11 @@ HARNESS = "Making observations"
 LATENCY = "Latency"
 COMMANDS: tuple[tuple[str, str, str, str], ...] = (
     ("fit", "fit:fit_command", LOSS, "Fit a loss law to a table of runs; write a posterior."),
-    ("summary", "summary:summary_command", LOSS, "Posterior of every parameter, group by group."),
-    ("allocate", "allocate:allocate_command", LOSS, "Compute-optimal params and tokens."),
-    ("growth", "growth:growth_command", LOSS, "Growth laws: N* and D* as powers of compute."),
-    ("predict", "predict:predict_command", LOSS, "Loss of runs that have not been made."),
-    ("compare", "compare:compare_command", LOSS, "Which of two architectures wins where."),
+    ("summary", "ask:summary_command", LOSS, "Posterior of every parameter, group by group."),
+    ("allocate", "ask:allocate_command", LOSS, "Compute-optimal params and tokens."),
+    ("growth", "ask:growth_command", LOSS, "Growth laws: N* and D* as powers of compute."),
+    ("predict", "ask:predict_command", LOSS, "Loss of runs that have not been made."),
+    ("compare", "ask:compare_command", LOSS, "Which of two architectures wins where."),
     ("check", "check:check_command", LOSS, "Is this posterior to be believed?"),
     ("validate", "validate:validate_command", LOSS, "Hide the largest runs and predict them."),
     ("plot", "plot:plot_command", LOSS, "Draw a posterior or a decision as PNG, PDF or SVG."),
@@ -54,6 +54,17 @@ SUBCOMMANDS: tuple[tuple[str, str, str, tuple[tuple[str, str, str], ...]], ...] 
         (
             ("build", "corpus:build_command", "Tokenize text into shards that training reads."),
             ("check", "corpus:check_command", "Read a corpus and name each damaged file."),
+        ),
+    ),
+    (
+        "sweep",
+        HARNESS,
+        "Many runs: plan, run, watch, collect.",
+        (
+            ("plan", "sweep:plan_command", "Plan isoflop or token/param runs, and price them."),
+            ("run", "sweep:run_command", "Make the runs of a plan, here or on a cluster."),
+            ("status", "sweep:status_command", "How far a sweep is."),
+            ("collect", "sweep:collect_command", "Write the runs table and the loss curves."),
         ),
     ),
 )

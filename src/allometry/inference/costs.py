@@ -7,7 +7,8 @@ import pandas as pd
 
 from allometry.accounting import CostModel, accounting_cost, six_nd, table_cost
 from allometry.errors import InputError
-from allometry.inference.groups import Grouping
+from allometry.inference.groups import Grouping, group_runs
+from allometry.inference.posterior import Posterior
 
 CostChoice = Literal["auto", "accounting", "table", "6nd"]
 AGREEMENT = 0.1
@@ -53,6 +54,15 @@ def choose_cost(
         if float(np.sqrt(np.mean(error**2))) < AGREEMENT:
             return counted, ()
     return table_cost(*columns, groups=names), ()
+
+
+def cost_of_posterior(posterior: Posterior, choice: CostChoice) -> CostModel:
+    """Another cost model for a posterior's groups, from its own runs."""
+    data = posterior.idata["constant_data"]
+    columns = {name: data[name].to_numpy() for name in ("params", "tokens", "flops")}
+    labels = posterior.groups.iloc[data["group_index"].to_numpy()].reset_index(drop=True)
+    table = pd.concat([labels, pd.DataFrame(columns)], axis=1)
+    return choose_cost(table, group_runs(table, posterior.record.by), choice)[0]
 
 
 def _knows_shapes(groups: Grouping) -> bool:

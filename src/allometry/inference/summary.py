@@ -19,8 +19,15 @@ COLUMNS = ("mean", "sd", *QUANTILES, "ess_bulk", "ess_tail", "r_hat")
 def interval_columns(
     name: str, draws: npt.NDArray[np.float64], *, axis: int = 0
 ) -> dict[str, npt.NDArray[np.float64]]:
-    """Columns ``name_median, name_q5, name_q25, name_q75, name_q95`` of draws along `axis`."""
-    values = np.quantile(draws, list(QUANTILES.values()), axis=axis)
+    """Columns ``name_median, name_q5, name_q25, name_q75, name_q95`` of draws along `axis`.
+
+    Infinite draws are kept: where there are some, the ends are draws and not means of two.
+    """
+    ends = list(QUANTILES.values())
+    if np.isfinite(draws).all():
+        values = np.quantile(draws, ends, axis=axis)
+    else:
+        values = np.quantile(draws, ends, axis=axis, method="nearest")
     return {f"{name}_{suffix}": value for suffix, value in zip(QUANTILES, values, strict=True)}
 
 

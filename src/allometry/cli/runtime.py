@@ -1,0 +1,58 @@
+"""What the command line sets for its own process, once: JAX's cache of compiled programs."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from allometry.cli.output import stderr
+
+
+def prepare_jax() -> None:
+    """Keep compiled programs between commands, in ``ALLOMETRY_CACHE`` or the user's cache folder.
+
+    Called by commands only: in a library, the process belongs to the caller.
+    """
+    import jax
+    import pooch
+
+    folder = Path(os.environ.get("ALLOMETRY_CACHE") or pooch.os_cache("allometry")) / "programs"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return  # a read-only home: compile again
+    settings = {
+        "jax_compilation_cache_dir": str(folder),
+        "jax_persistent_cache_min_compile_time_secs": 0.1,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }
+    for name, value in settings.items():
+        jax.config.update(name, value)  # type: ignore[no-untyped-call]
+
+
+@contextmanager
+def stages() -> Iterator["StageBar"]:
+    """A progress bar on stderr for functions that tell their stages."""
+    with Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TimeElapsedColumn(),
+        console=stderr,
+        transient=True,
+    ) as progress:
+        yield StageBar(progress)
+
+
+class StageBar:
+    """Shows what is being done and how far it is; pass it as ``progress=``."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._task = progress.add_task("reading", total=None)
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        """Show a stage; a total of zero means that its length is unknown."""
+        self._progress.update(self._task, description=what, completed=done, total=total or None)

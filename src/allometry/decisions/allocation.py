@@ -1,0 +1,144 @@
+"""Compute-optimal params and tokens, and how they grow."""
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from allometry.accounting import CostModel
+from allometry.decisions.outlook import drifted, extrapolation_factor, law_draws, with_noise
+from allometry.decisions.questions import check_budgets, cross
+from allometry.errors import InputError
+from allometry.inference import Posterior, interval_columns
+from allometry.inference.evaluate import compute_optimal, log_loss_at
+
+
+def allocate(
+    posterior: Posterior,
+    flops: ArrayLike,
+    *,
+    architecture: str | None = None,
+    context_length: int | None = None,
+    cost: CostModel | None = None,
+    force: bool = False,
+) -> pd.DataFrame:
+    """Compute-optimal params and tokens for training budgets.
+
+    For each draw the loss of the group's law is minimised along the group's true iso-compute curve
+    C(N, D) = flops, so that intervals carry the uncertainty of every coefficient.
+
+    Parameters
+    ----------
+    posterior : Posterior
+    flops : array-like
+        Training budgets in FLOPs.
+    architecture, context_length : optional
+        Only these groups.
+    cost : CostModel, optional
+        Instead of the posterior's own.
+    force : bool
+        Answer although the fit did not converge.
+
+    Returns
+    -------
+    DataFrame
+        One row a group and budget: group columns, ``flops``, ``params_*``, ``tokens_*``,
+        ``tokens_per_param_*``, ``loss_*`` (the law with its drift), ``run_loss_*`` (a new run) and
+        ``extrapolation_factor``, the budget over the group's largest run.
+
+    Raises
+    ------
+    NotConvergedError
+        If the fit did not converge and `force` is not set.
+    InputError
+        If a budget is not positive, or no group is left.
+    """
+    posterior.require_converged(force=force)
+    groups = posterior.select(architecture=architecture, context_length=context_length)
+    labels, index, budgets = cross(posterior, groups, check_budgets(flops))
+    _refuse_columns(posterior)
+    draws = law_draws(posterior, index)
+    params, tokens, log_loss = compute_optimal(draws, cost or posterior.record.cost, index, budgets)
+    log_loss = drifted(posterior, index, budgets, log_loss)
+    # With a true C(N, D) the optimum is not quite where the returns on N and D are equal.
+    _, imbalance = log_loss_at(draws, params, tokens)
+    run = with_noise(posterior, log_loss, imbalance, stream=0)
+    return labels.assign(
+        flops=budgets,
+        **interval_columns("params", params),
+        **interval_columns("tokens", tokens),
+        **interval_columns("tokens_per_param", tokens / params),
+        **interval_columns("loss", np.exp(log_loss)),
+        **interval_columns("run_loss", np.exp(run)),
+        extrapolation_factor=extrapolation_factor(posterior, index, budgets),
+    )
+
+
+def growth_law(
+    posterior: Posterior,
+    *,
+    flops_low: float | None = None,
+    flops_high: float | None = None,
+    architecture: str | None = None,
+    context_length: int | None = None,
+    cost: CostModel | None = None,
+    force: bool = False,
+) -> pd.DataFrame:
+    """Growth law of each group: N* and D* as powers of compute.
+
+    The exponents are the slopes of log N* and log D* in log C between two budgets, by default the
+    smallest and the largest run of the group. With a true C(N, D) they need not add to one.
+
+    Parameters
+    ----------
+    posterior : Posterior
+    flops_low, flops_high : float, optional
+        Ends of the range in FLOPs.
+    architecture, context_length, cost, force
+        As in `allocate`.
+
+    Returns
+    -------
+    DataFrame
+        One row a group: group columns, ``params_exponent_*``, ``tokens_exponent_*``, and the range
+        ``flops_low``, ``flops_high``.
+    """
+    posterior.require_converged(force=force)
+    _refuse_columns(posterior)
+    groups = posterior.select(architecture=architecture, context_length=context_length)
+    index = np.asarray(groups, dtype=np.int64)
+    low, high = _ranges(posterior, index, flops_low, flops_high)
+    draws, cost = law_draws(posterior, index), cost or posterior.record.cost
+    n_low, d_low, _ = compute_optimal(draws, cost, index, low)
+    n_high, d_high, _ = compute_optimal(draws, cost, index, high)
+    span = np.log(high / low)
+    return (
+        posterior.groups.iloc[groups]
+        .reset_index(drop=True)
+        .assign(
+            **interval_columns("params_exponent", np.log(n_high / n_low) / span),
+            **interval_columns("tokens_exponent", np.log(d_high / d_low) / span),
+            flops_low=low,
+            flops_high=high,
+        )
+    )
+
+
+def _ranges(
+    posterior: Posterior, index: np.ndarray, flops_low: float | None, flops_high: float | None
+) -> tuple[np.ndarray, np.ndarray]:
+    data = posterior.idata["constant_data"]
+    frame = pd.DataFrame({"g": data["group_index"].to_numpy(), "c": data["flops"].to_numpy()})
+    ends = frame.groupby("g")["c"].agg(["min", "max"]).loc[index]
+    low = np.full(len(index), flops_low) if flops_low else ends["min"].to_numpy(dtype=np.float64)
+    high = np.full(len(index), flops_high) if flops_high else ends["max"].to_numpy(dtype=np.float64)
+    high = np.where(high > 1.01 * low, high, 10 * low)  # one budget: the slope just above it
+    if not ((low > 0) & np.isfinite(high)).all():
+        raise InputError(f"range {flops_low} to {flops_high} FLOPs is not one", where="growth law")
+    return low, high
+
+
+def _refuse_columns(posterior: Posterior) -> None:
+    if posterior.law.columns:
+        columns = ", ".join(posterior.law.columns)
+        what = f"law {posterior.law.name} needs {columns} beside a budget"
+        raise InputError(what, hint="Use predict with a table that has these columns.")
