@@ -1,0 +1,121 @@
+"""What a plan costs: devices by name, time at a stated share of their peak, and money."""
+
+import time
+from dataclasses import dataclass, replace
+
+import pandas as pd
+
+from allometry.errors import InputError
+
+_SHEETS = "https://www.nvidia.com/en-us/data-center/"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Device:
+    """Something that trains.
+
+    Attributes
+    ----------
+    name : str
+        As in the table, or ``cpu``.
+    peak_flops : float
+        Dense bfloat16 FLOP/s by the data sheet; for ``cpu`` float32, measured or given.
+    mfu : float
+        Share of the peak that training reaches.
+    source : str
+        Where the peak is from.
+    """
+
+    name: str
+    peak_flops: float
+    mfu: float
+    source: str
+
+    @property
+    def flops_per_second(self) -> float:
+        """What training reaches."""
+        return self.peak_flops * self.mfu
+
+
+_DEFAULT_MFU = 0.4
+_CPU_MFU = 0.3
+
+DEVICES = {
+    name: Device(name=name, peak_flops=peak, mfu=_DEFAULT_MFU, source=source)
+    for name, peak, source in (
+        ("a100", 312e12, _SHEETS + "a100"),
+        ("l4", 121e12, _SHEETS + "l4"),
+        ("l40s", 362e12, _SHEETS + "l40s"),
+        ("h100-pcie", 756e12, _SHEETS + "h100"),
+        ("h100", 989e12, _SHEETS + "h100"),
+        ("h200", 989e12, _SHEETS + "h200"),
+        ("b200", 2250e12, _SHEETS + "dgx-b200"),
+        ("mi300x", 1307e12, "https://www.amd.com/en/products/accelerators/instinct/mi300.html"),
+        ("rtx-4090", 165e12, "NVIDIA Ada GPU architecture white paper, appendix A"),
+    )
+}
+"""Dense bfloat16 peaks of data sheets (SXM where there are several); the MFU is a usual one."""
+
+
+def device_named(
+    name: str, *, mfu: float | None = None, flops_per_second: float | None = None, threads: int = 1
+) -> Device:
+    """Device by name, with the MFU replaced if one is given.
+
+    Parameters
+    ----------
+    name : str
+        One of `DEVICES`, or ``cpu``: float32 matrix products measured here, a tenth of a second.
+    mfu : float, optional
+        Share of the peak, above 0 and at most 1.
+    flops_per_second : float, optional
+        What training reaches, instead of peak and MFU.
+    threads : int
+        Of the measurement.
+    """
+    if mfu is not None and not 0 < mfu <= 1:
+        raise InputError(f"mfu must be above 0 and at most 1, got {mfu}")
+    if flops_per_second is not None:
+        if not flops_per_second > 0:
+            raise InputError(f"flops_per_second must be positive, got {flops_per_second}")
+        return Device(name=name, peak_flops=flops_per_second, mfu=1.0, source="given")
+    if name == "cpu":
+        peak = _measured_cpu_peak(threads)
+        return Device(name="cpu", peak_flops=peak, mfu=mfu or _CPU_MFU, source="measured here")
+    if name not in DEVICES:
+        hint = f"Known: {', '.join(DEVICES)}, cpu; or give --flops-per-second."
+        raise InputError(f"no device named {name!r}", hint=hint)
+    return replace(DEVICES[name], mfu=mfu or _DEFAULT_MFU)
+
+
+def price_plan(
+    plan: pd.DataFrame, device: Device, *, price_per_hour: float | None = None
+) -> pd.DataFrame:
+    """Plan with the columns device, hours and, where a price is known, cost (same money).
+
+    Hours are of one device alone: a run on several takes the same device-hours.
+    """
+    if price_per_hour is not None and not price_per_hour >= 0:
+        raise InputError(f"price_per_hour must not be negative, got {price_per_hour}")
+    hours = plan["flops"] / device.flops_per_second / 3600
+    priced = plan.assign(device=device.name, hours=hours)
+    if price_per_hour is not None:
+        priced = priced.assign(cost=hours * price_per_hour)
+    priced.attrs = dict(plan.attrs)
+    return priced
+
+
+def _measured_cpu_peak(threads: int) -> float:
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        matrix, best = torch.ones(512, 512), float("inf")
+        for _ in range(8):
+            start = time.perf_counter()
+            matrix @ matrix
+            best = min(best, time.perf_counter() - start)
+    finally:
+        torch.set_num_threads(before)
+    return 2.0 * 512**3 / best

@@ -1,0 +1,66 @@
+"""From a row of a plan to a finished training run: the one place where a sweep meets training."""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from allometry.errors import InputError
+from allometry.harness.sweep.folder import SweepConfig
+from allometry.harness.sweep.rows import shape_from_row
+from allometry.harness.training import TrainConfig, train
+
+# Many short runs: a kill should cost little, and nobody wants thousands of models.
+_SWEEP_SETTINGS: dict[str, Any] = {"checkpoint_seconds": 30.0, "keep_weights": False}
+_PLANNED = ("context_length", "batch_size", "steps", "seed")
+
+
+def train_row(row: Mapping[str, Any], folder: Path, config: SweepConfig) -> None:
+    """Train the run of a row in its folder, or go on with it; ends with ``result.json`` there.
+
+    Raises
+    ------
+    KernelError
+        If the kernels of this device disagree with their reference: nothing is trained then.
+    """
+    run = train_config(row, config)
+    _check_kernels(run.device)
+    train(run, folder)
+
+
+def train_config(row: Mapping[str, Any], config: SweepConfig) -> TrainConfig:
+    """Config of a row's run.
+
+    Raises
+    ------
+    InputError
+        If the sweep's settings name a field that `TrainConfig` has not, or one that the plan sets.
+    """
+    settings = config.settings or {}
+    if planned := [name for name in (*_PLANNED, "learning_rate", "shape") if name in settings]:
+        what = f"the plan sets {', '.join(planned)}, not the settings of the sweep"
+        raise InputError(what, where="settings", hint="Change the plan.")
+    fields: dict[str, Any] = {
+        **{name: int(row[name]) for name in _PLANNED},
+        "learning_rate": float(row["learning_rate"]),
+        "corpus": config.corpus,
+        "threads": config.threads,
+        **_SWEEP_SETTINGS,
+        **settings,
+    }
+    try:
+        return TrainConfig(shape=shape_from_row(row), **fields)
+    except TypeError as error:  # names the field that is unknown
+        raise InputError(str(error).split("() ")[-1], where="settings") from error
+
+
+@lru_cache(maxsize=1)
+def _check_kernels(device: str) -> None:
+    import torch
+
+    from allometry.kernels.check import quick_check
+
+    chosen = device
+    if device == "auto":
+        chosen = "cuda" if torch.cuda.is_available() else "cpu"
+    quick_check(chosen)
