@@ -168,6 +168,7 @@ def fit(
         flops=flops,
         groups=groups,
         coefficient_names=law.names,
+        law_columns=law.columns,
         loss_scale=scale.loss,
         seed=seed,
     )

@@ -40,6 +40,7 @@ def build_tree(
     flops: npt.NDArray[np.float64],
     groups: Grouping,
     coefficient_names: tuple[str, ...],
+    law_columns: tuple[str, ...] = (),
     loss_scale: float,
     seed: int,
 ) -> xr.DataTree:
@@ -61,6 +62,11 @@ def build_tree(
         log_loss = derived.log_mean + derived.sd * noise
         return np.asarray(loss_scale * np.exp(log_loss), dtype=np.float32)
 
+    known = {
+        name: table[name].to_numpy(dtype=np.float64)
+        for name in ("loss_stderr", *law_columns)
+        if name in table
+    }
     data: dict[str, Any] = {
         "posterior": split(posterior.published | posterior.sites | {"drift": drift}),
         "posterior_predictive": split({"loss": predictive(posterior, 4)}),
@@ -79,10 +85,12 @@ def build_tree(
             "tokens": table["tokens"].to_numpy(),
             "flops": flops,
             "group_index": groups.index,
+            **known,
         },
     }
     per_group = {name: ["group"] for name in (*posterior.published, "drift")}
-    per_run = {name: ["run"] for name in ("loss", "params", "tokens", "flops", "group_index")}
+    names = ("loss", "params", "tokens", "flops", "group_index", *known)
+    per_run = {name: ["run"] for name in names}
     tree = from_dict(
         data,
         coords={
