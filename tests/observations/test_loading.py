@@ -105,3 +105,10 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
 def test_an_unknown_ending_is_not_written(tmp_path):
     with pytest.raises(InputError, match=r"cannot write \.xlsx"):
         write_table(pd.DataFrame({"a": [1]}), tmp_path / "table.xlsx")
+
+
+def test_a_place_that_cannot_be_written_is_left_clean(tmp_path):
+    (tmp_path / "table.csv").mkdir()
+    with pytest.raises(InputError, match="cannot be written"):
+        write_table(pd.DataFrame({"a": [1]}), tmp_path / "table.csv")
+    assert [p.name for p in tmp_path.iterdir()] == ["table.csv"]
