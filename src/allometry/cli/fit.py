@@ -16,6 +16,7 @@ def fit_command(
     alias: list[str] | None = None,
     cost: Literal["auto", "accounting", "table", "6nd"] = "auto",
     method: Literal["nuts", "laplace"] = "nuts",
+    noise: Literal["valley", "constant"] = "valley",
     holdout: Literal["largest"] | None = None,
     chains: int = 4,
     draws: int = 500,
@@ -49,6 +50,8 @@ def fit_command(
         Where FLOPs of unseen runs come from: shapes, the table's own flops, or 6 N D.
     method
         nuts, or laplace (a second; falls through to nuts where it would be wrong).
+    noise
+        valley: runs far from the compute-optimal line scatter more; constant: all alike.
     holdout
         ``largest``: leave out each group's largest budget, to validate on it.
     chains
@@ -66,24 +69,42 @@ def fit_command(
     json
         Print one JSON document.
     """
+    from dataclasses import replace
     from importlib import import_module
 
     from allometry.cli.output import emit, stderr
     from allometry.cli.runtime import prepare_jax, stages
-    from allometry.inference import Sampler, fit, group_names
+    from allometry.inference import (
+        NO_OFF_VALLEY,
+        Sampler,
+        default_priors,
+        fit,
+        group_names,
+    )
     from allometry.inference.holdout import without_largest
+    from allometry.laws import get_law
     from allometry.observations import read_runs
 
     prepare_jax()
     for module in law_module or []:
         import_module(module)
+    priors = default_priors(get_law(law))
+    if noise == "constant":
+        priors = replace(priors, off_valley=NO_OFF_VALLEY)
     sampler = Sampler(method=method, chains=chains, draws=draws, warmup=warmup, target=target)
     checked = read_runs(runs, aliases=_pairs(alias or []), exclude=exclude or None, by=by)
     if holdout == "largest":
         checked = without_largest(checked, by=by)
     with stages() as bar:
         posterior = fit(
-            checked, law=law, by=by, cost=cost, sampler=sampler, seed=seed, progress=bar
+            checked,
+            law=law,
+            by=by,
+            priors=priors,
+            cost=cost,
+            sampler=sampler,
+            seed=seed,
+            progress=bar,
         )
     posterior.save(output)
     record = posterior.record

@@ -4,13 +4,14 @@ from allometry.inference.convergence import Convergence
 from allometry.inference.drift import Drift, default_drift
 from allometry.inference.fit import Sampler, fit
 from allometry.inference.groups import Grouping, group_runs
-from allometry.inference.loss_priors import LogNormal, LossPriors, default_priors
+from allometry.inference.loss_priors import NO_OFF_VALLEY, LogNormal, LossPriors, default_priors
 from allometry.inference.model import loss_model
 from allometry.inference.posterior import Posterior, group_names
 from allometry.inference.record import Record
 from allometry.inference.summary import interval_columns
 
 __all__ = [
+    "NO_OFF_VALLEY",
     "Convergence",
     "Drift",
     "Grouping",

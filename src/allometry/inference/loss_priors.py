@@ -29,6 +29,9 @@ NOISE = LogNormal(median=0.005, log_sd=1.0)
 OFF_VALLEY = LogNormal(median=0.003, log_sd=1.2)
 """Extra scale at one e-fold of imbalance, growing with its square: runs far off the valley vary."""
 
+NO_OFF_VALLEY = LogNormal(median=1e-7, log_sd=0.1)
+"""The same noise everywhere: what studies that fit one Huber width assume."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LossPriors:
