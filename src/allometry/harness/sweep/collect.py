@@ -6,7 +6,6 @@ from typing import Any
 import pandas as pd
 
 from allometry.harness.sweep.folder import SweepFolder, plan_records
-from allometry.harness.training.folder import read_curve
 from allometry.observations.writing import write_table
 
 CURVE_COLUMNS = ("run_id", "step", "tokens", "train_loss", "val_loss", "learning_rate", "grad_norm")
@@ -26,6 +25,8 @@ def collect_sweep(folder: SweepFolder) -> tuple[pd.DataFrame, pd.DataFrame]:
     curves : DataFrame
         Columns `CURVE_COLUMNS`; `val_loss` is empty where it was not taken.
     """
+    from allometry.harness.training import read_curve  # here: it brings torch
+
     rows: list[dict[str, Any]] = []
     curves: list[dict[str, Any]] = []
     for planned in plan_records(folder.plan()):

@@ -3,12 +3,14 @@
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from allometry.errors import InputError
 from allometry.harness.sweep.folder import SweepConfig
 from allometry.harness.sweep.rows import shape_from_row
-from allometry.harness.training import TrainConfig, train
+
+if TYPE_CHECKING:  # torch loads when a run is made, not when one is planned
+    from allometry.harness.training import TrainConfig
 
 # Many short runs: a kill should cost little, and nobody wants thousands of models.
 _SWEEP_SETTINGS: dict[str, Any] = {"checkpoint_seconds": 30.0, "keep_weights": False}
@@ -23,12 +25,14 @@ def train_row(row: Mapping[str, Any], folder: Path, config: SweepConfig) -> None
     KernelError
         If the kernels of this device disagree with their reference: nothing is trained then.
     """
+    from allometry.harness.training import train
+
     run = train_config(row, config)
     _check_kernels(run.device)
     train(run, folder)
 
 
-def train_config(row: Mapping[str, Any], config: SweepConfig) -> TrainConfig:
+def train_config(row: Mapping[str, Any], config: SweepConfig) -> "TrainConfig":
     """Config of a row's run.
 
     Raises
@@ -36,6 +40,8 @@ def train_config(row: Mapping[str, Any], config: SweepConfig) -> TrainConfig:
     InputError
         If the sweep's settings name a field that `TrainConfig` has not, or one that the plan sets.
     """
+    from allometry.harness.training import TrainConfig
+
     settings = config.settings or {}
     if planned := [name for name in (*_PLANNED, "learning_rate", "shape") if name in settings]:
         what = f"the plan sets {', '.join(planned)}, not the settings of the sweep"
@@ -63,4 +69,4 @@ def _check_kernels(device: str) -> None:
     chosen = device
     if device == "auto":
         chosen = "cuda" if torch.cuda.is_available() else "cpu"
-    quick_check(chosen)
+    quick_check(torch.device(chosen))

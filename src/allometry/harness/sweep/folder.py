@@ -13,6 +13,7 @@ import socket
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from math import isclose
 from pathlib import Path
 from typing import Any
 
@@ -162,7 +163,9 @@ class SweepFolder:
             what = f"holds a sweep with {_said(there)}, this one has {_said(config)}"
         elif gone := [run_id for run_id in before if run_id not in now]:
             what = f"holds {len(gone)} runs that the plan has not, the first {gone[0]}"
-        elif changed := [run_id for run_id, rate in before.items() if now[run_id] != rate]:
+        elif changed := [
+            run_id for run_id, rate in before.items() if not isclose(now[run_id], rate)
+        ]:
             first = changed[0]
             what = f"holds {first} with learning rate {before[first]:g}, the plan has "
             what += f"{now[first]:g}"

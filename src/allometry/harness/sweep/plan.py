@@ -174,7 +174,7 @@ def check_plan(plan: pd.DataFrame, *, source: str = "plan") -> pd.DataFrame:
 def _read_text(path: Path) -> pd.DataFrame:
     if path.suffix == ".jsonl":
         return pd.read_json(path, lines=True)
-    return pd.read_csv(path, float_precision="round_trip")
+    return pd.read_csv(path)
 
 
 def _frame(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
