@@ -176,7 +176,7 @@ def test_a_full_disk_is_one_line_and_the_build_goes_on_later(tmp_path, documents
     arguments = ["corpus", "build", str(documents), "--tokenizer", "bytes"]
     arguments += ["-o", str(tmp_path / "c")]
     command = [sys.executable, "-c", FULL_DISK, "50000", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=200)
     assert done.returncode == 1, done.stderr
     error, hint = done.stderr.strip().splitlines()
     assert error.startswith("error: ")

@@ -111,7 +111,7 @@ def _tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Te
     found: dict[str, Tensor] = {}
     for name, parameter in model.named_parameters():
         found[name] = parameter
-        for key, value in optimizer.state[parameter].items():
+        for key, value in optimizer.state.get(parameter, {}).items():
             found[f"optimizer.{key}.{name}"] = value
     return found
 
@@ -132,6 +132,6 @@ def _make_optimizer_state(optimizer: torch.optim.Optimizer) -> None:
 def _fill(tensor: Tensor, content: Tensor) -> None:
     if isinstance(tensor, DTensor):
         content = distribute_tensor(
-            content.to(tensor.device), tensor.device_mesh, tensor.placements
+            content.to(tensor.device), tensor.device_mesh, tensor.placements, src_data_rank=None
         )
     tensor.copy_(content)

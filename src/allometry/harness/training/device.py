@@ -1,5 +1,6 @@
 """Where a run computes: device, precision, peak, and the processes it shares the work with."""
 
+import atexit
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -59,7 +60,10 @@ class World:
 
 @contextmanager
 def joined(config: TrainConfig) -> Iterator[World]:
-    """Join the processes that ``torchrun`` started, if it did; leave them at the end.
+    """Join the processes that ``torchrun`` started, if it did.
+
+    They stay joined until the process ends: joining a second time through the same store can meet
+    the addresses of the first.
 
     Raises
     ------
@@ -67,20 +71,17 @@ def joined(config: TrainConfig) -> Iterator[World]:
         If the device does not exist or the batch cannot be shared by so many processes.
     """
     device = _device(config.device)
-    with _threads(config.threads):
-        if not dist.is_torchelastic_launched() or dist.is_initialized():
-            size = dist.get_world_size() if dist.is_initialized() else 1
-            rank = dist.get_rank() if dist.is_initialized() else 0
-            yield _world(config, device, rank, size)
-            return
+    if dist.is_torchelastic_launched():
         if device.type == "cuda":
             device = torch.device("cuda", dist.get_node_local_rank())
             torch.cuda.set_device(device)
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-        try:
-            yield _world(config, device, dist.get_rank(), dist.get_world_size())
-        finally:
-            dist.destroy_process_group()
+        if not dist.is_initialized():
+            dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+            atexit.register(dist.destroy_process_group)
+    size = dist.get_world_size() if dist.is_initialized() else 1
+    rank = dist.get_rank() if dist.is_initialized() else 0
+    with _threads(config.threads):
+        yield _world(config, device, rank, size)
 
 
 def _world(config: TrainConfig, device: torch.device, rank: int, size: int) -> World:

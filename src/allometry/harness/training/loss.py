@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 from torch.nn.functional import cross_entropy, pad
 
 from allometry.harness.training.data import ValidationWindows
@@ -55,6 +56,8 @@ def validation_loss(
         if counts:
             loss_sum += float(losses.double().sum())
             tokens += targets.numel()
+    if isinstance(model, FSDPModule):
+        model.reshard()  # without a backward pass it would go on showing whole parameters
     loss_sum, tokens = world.total(loss_sum, tokens)
     return loss_sum / tokens
 
