@@ -20,9 +20,10 @@ def which_backend(q: Tensor, backend: Backend = "auto") -> str:
     Parameters
     ----------
     q : Tensor
-        Any of the cell's inputs; only its device counts.
+        The cell's queries; only device and dtype count.
     backend : {"auto", "reference", "chunkwise", "triton"}
-        What the caller asks for; "auto" is triton on a CUDA device, else chunkwise.
+        What the caller asks for; "auto" is triton for inputs on a CUDA device that are not
+        float64 (which the kernels leave to the others), else chunkwise.
 
     Returns
     -------
@@ -38,7 +39,7 @@ def which_backend(q: Tensor, backend: Backend = "auto") -> str:
         raise InputError(f"backend must be one of {get_args(Backend)}, got {backend!r}")
     if backend != "auto":
         return backend
-    return "triton" if q.device.type == "cuda" else "chunkwise"
+    return "triton" if q.device.type == "cuda" and q.dtype != torch.float64 else "chunkwise"
 
 
 def mlstm(
@@ -93,10 +94,16 @@ def mlstm(
     check_inputs(q, k, v, i, f, state, where="mlstm")
     if chunk_size is not None and chunk_size < 1:
         raise InputError(f"chunk_size must be at least 1, got {chunk_size}", where="mlstm")
-    if which_backend(q, backend) == "reference":
+    chosen = which_backend(q, backend)
+    if chosen == "reference":
         with torch.autocast(q.device.type, enabled=False):
             return reference.chunkwise(q, k, v, i, f, state, chunk_size=chunk_size or 64, eps=eps)
-    return mlstm_chunkwise(
+    if chosen == "triton":
+        # Only here: triton has no wheel for every system that has torch.
+        from allometry.kernels.triton_ops import mlstm_triton as run
+    else:
+        run = mlstm_chunkwise
+    return run(
         q,
         k,
         v,
@@ -131,7 +138,7 @@ def mlstm_step(
     state : State, optional
         State before the token; default the empty state. Never changed.
     backend : {"auto", "reference", "chunkwise", "triton"}
-        On a CPU all but triton are the same plain step.
+        See `which_backend`.
     eps : float
         Added to the stabilised denominator.
 
@@ -147,7 +154,11 @@ def mlstm_step(
         If a shape, dtype or device does not fit.
     """
     check_inputs(q, k, v, i, f, state, where="mlstm_step")
-    step = reference.step if which_backend(q, backend) == "reference" else decode_step
+    chosen = which_backend(q, backend)
+    if chosen == "triton":
+        from allometry.kernels.triton_ops import mlstm_step_triton as step
+    else:
+        step = reference.step if chosen == "reference" else decode_step
     if not torch.is_autocast_enabled(q.device.type):
         return step(q, k, v, i, f, state, eps=eps)
     with torch.autocast(q.device.type, enabled=False):
