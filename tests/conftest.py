@@ -12,6 +12,10 @@ from hypothesis import settings
 settings.register_profile("allometry", derandomize=True, deadline=None)
 settings.load_profile("allometry")
 
+# Before anything imports triton: without a GPU its kernels run in its CPU interpreter.
+if not Path("/dev/nvidiactl").exists():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+
 # One thread a library: tests run beside each other, and small arrays gain nothing from more.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
