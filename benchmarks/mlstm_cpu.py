@@ -1,7 +1,8 @@
 """The mLSTM cell on a CPU beside mlstm_kernels' native functions, in one run.
 
 Prints the ratios of time (theirs over ours, medians of interleaved repeats) and of peak memory
-(ours over the parallel form's, each in a process of its own). One thread by default.
+(ours over the parallel form's, each in a process of its own). One thread by default. Seconds are
+of CPU time, so that other programs on the machine cost cache and memory bandwidth but no turns.
 
     python benchmarks/mlstm_cpu.py [--json] [--repeats 5] [--threads 1] [--quick]
 """
@@ -50,16 +51,16 @@ def draw(batch: int, heads: int, length: int, d_qk: int, d_v: int) -> list[torch
 def interleaved_medians(
     calls: dict[str, Callable[[], object]], repeats: int, inner: int
 ) -> dict[str, float]:
-    """Median seconds of each call; every repeat runs all of them, in turn."""
+    """Median CPU seconds of each call; every repeat runs all of them, in turn."""
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for call in calls.values():
         call()
     for _ in range(repeats):
         for name, call in calls.items():
-            start = time.perf_counter()
+            start = time.process_time()
             for _ in range(inner):
                 call()
-            seconds[name].append((time.perf_counter() - start) / inner)
+            seconds[name].append((time.process_time() - start) / inner)
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
@@ -86,8 +87,8 @@ def train_rows(repeats: int, shapes: tuple[tuple[int, ...], ...]) -> list[dict[s
             {
                 "kind": "forward_backward",
                 "shape": list(shape),
-                "seconds_ours": ours,
-                "tokens_per_second_ours": shape[0] * shape[2] / ours,
+                "cpu_seconds_ours": ours,
+                "tokens_per_cpu_second_ours": shape[0] * shape[2] / ours,
                 **{f"ratio_{name}": theirs / ours for name, theirs in seconds.items()},
             }
         )
@@ -112,7 +113,7 @@ def step_rows(repeats: int) -> list[dict[str, object]]:
             {
                 "kind": "step",
                 "shape": [batch, heads, 1, d_qk, d_v],
-                "seconds_ours": seconds["ours"],
+                "cpu_seconds_ours": seconds["ours"],
                 "ratio_native": seconds["theirs"] / seconds["ours"],
             }
         )
