@@ -61,10 +61,10 @@ class Attention(nn.Module):
         """
         shape = self.shape
         heads = self.qkv(x).unflatten(-1, (-1, shape.head_dim))  # [B, T, H + 2 H_kv, a]
-        rotated = rotate(heads[..., : -shape.n_kv_heads, :], cos, sin)
-        q, k = rotated.transpose(1, 2).split_with_sizes((shape.n_heads, shape.n_kv_heads), 1)
-        v = heads[..., -shape.n_kv_heads :, :].transpose(1, 2)
-        return q, k, v
+        qk, v = heads.split_with_sizes((shape.n_heads + shape.n_kv_heads, shape.n_kv_heads), 2)
+        rotated = rotate(qk, cos, sin).transpose(1, 2)
+        q, k = rotated.split_with_sizes((shape.n_heads, shape.n_kv_heads), 1)
+        return q, k, v.transpose(1, 2)
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Mask) -> Tensor:
         """Attention of every token over itself and those before it; shape of `x`."""

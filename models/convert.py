@@ -19,15 +19,12 @@ given:
 | mixer.head_norm.weight | mlstm_layer.multihead_norm.weight |
 | mixer.out.weight | mlstm_layer.out_proj.weight |
 | feed_forward_norm.weight | norm_ffn.weight |
-| feed_forward.gate_up.weight | ffn.{proj_up_gate, proj_up}.weight |
-| feed_forward.down.weight | ffn.proj_down.weight |
+| feed_forward.{gate, up, down}.weight | ffn.{proj_up_gate, proj_up, proj_down}.weight |
 
 These are the names of ``weight_mode="single"``, in which checkpoints are published. The stacked
-ones of ``"fused"`` (qkv_opreact, ifgate_preact, proj_up_gate_z) have our row order and are read
-too.
+ones of ``"fused"`` (qkv_opreact, ifgate_preact, proj_up_gate_z) are read too.
 """
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -53,13 +50,15 @@ _PER_BLOCK = {
     "mixer.head_norm.weight": ("mlstm_layer.multihead_norm.weight",),
     "mixer.out.weight": ("mlstm_layer.out_proj.weight",),
     "feed_forward_norm.weight": ("norm_ffn.weight",),
-    "feed_forward.gate_up.weight": ("ffn.proj_up_gate.weight", "ffn.proj_up.weight"),
+    "feed_forward.gate.weight": ("ffn.proj_up_gate.weight",),
+    "feed_forward.up.weight": ("ffn.proj_up.weight",),
     "feed_forward.down.weight": ("ffn.proj_down.weight",),
 }
+# weight_mode="fused": the published name, and the names of "single" whose rows it stacks.
 _FUSED = {
-    "mlstm_layer.qkv_opreact": "mixer.qkvo",
-    "mlstm_layer.ifgate_preact": "mixer.gates",
-    "ffn.proj_up_gate_z": "feed_forward.gate_up",
+    "mlstm_layer.qkv_opreact": ("q", "k", "v", "ogate_preact"),
+    "mlstm_layer.ifgate_preact": ("igate_preact", "fgate_preact"),
+    "ffn.proj_up_gate_z": ("proj_up_gate", "proj_up"),
 }
 
 
@@ -87,15 +86,10 @@ def from_published(
         If the model has a part that ours has not, or a tensor is missing, unknown or misshapen.
     """
     shape = shape_from_published(config)
+    left = _unfused(tensors, shape)
     ours: dict[str, Tensor] = {}
-    left = dict(tensors)
-    if "backbone.embeddings.weight" in left:  # transformers' name
-        left["embedding.weight"] = left.pop("backbone.embeddings.weight")
     for name, parts in published_names(shape.n_layers).items():
-        fused = _fused_name(name)
-        if fused in left:
-            ours[name] = left.pop(fused)
-        elif all(part in left for part in parts):
+        if all(part in left for part in parts):
             found = [left.pop(part) for part in parts]
             ours[name] = found[0] if len(found) == 1 else torch.cat(found)
     model = model_from(shape, ours | left, device=device, dtype=dtype, where="published tensors")
@@ -104,24 +98,17 @@ def from_published(
 
 
 def to_published(model: XLSTM) -> dict[str, Tensor]:
-    """State dict under the names of package xlstm, ``weight_mode="single"``; views where possible.
+    """State dict under the names of package xlstm, ``weight_mode="single"``; views, not copies.
 
     The embedding's name in transformers is ``backbone.embeddings.weight``.
     """
-    shape = model.shape
-    heads = (shape.n_heads, shape.n_heads)
-    rows = {
-        "qkvo": model.blocks[0].mixer.widths,
-        "gates": heads,
-        "gate_up": (shape.d_ff, shape.d_ff),
-    }
     published: dict[str, Tensor] = {}
     parameters = dict(model.named_parameters())
-    for name, parts in published_names(shape.n_layers).items():
+    for name, parts in published_names(model.shape.n_layers).items():
         parameter = parameters[name].detach()
-        sizes = rows.get(name.split(".")[-2], (parameter.shape[0],))
-        pieces = parameter.split_with_sizes(sizes)
-        published.update(zip(parts, pieces, strict=True))
+        single = len(parts) == 1
+        rows = [len(parameter)] if single else [_rows(part, model.shape) for part in parts]
+        published.update(zip(parts, parameter.split_with_sizes(rows), strict=True))
     return published
 
 
@@ -185,12 +172,35 @@ def published_names(n_layers: int) -> dict[str, tuple[str, ...]]:
     return names
 
 
-def _fused_name(ours: str) -> str:
-    match = re.fullmatch(r"blocks\.(\d+)\.(.+)\.(weight|bias)", ours)
-    there = {ours: fused for fused, ours in _FUSED.items()}
-    if match is None or match[2] not in there:
-        return ""
-    return f"backbone.blocks.{match[1]}.{there[match[2]]}.{match[3]}"
+def _unfused(tensors: Mapping[str, Tensor], shape: XLSTMShape) -> dict[str, Tensor]:
+    """State dict with the embedding's name of xlstm and all matrices single."""
+    single: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        block, dot, kind = name.rpartition(".")
+        stem = next((stem for stem in _FUSED if block.endswith(stem)), None)
+        if name == "backbone.embeddings.weight":  # transformers
+            single["embedding.weight"] = tensor
+        elif stem is None:
+            single[name] = tensor
+        else:
+            prefix = block[: len(block) - len(stem)] + stem.rpartition(".")[0] + "."
+            parts = [f"{prefix}{part}{dot}{kind}" for part in _FUSED[stem]]
+            rows = [_rows(part, shape) for part in parts]
+            if sum(rows) != len(tensor):
+                what = f"{name} has {len(tensor)} rows, the config wants {sum(rows)}"
+                raise InputError(what, where="published tensors")
+            single.update(zip(parts, tensor.split_with_sizes(rows), strict=True))
+    return single
+
+
+def _rows(published_name: str, shape: XLSTMShape) -> int:
+    """Rows of a published matrix or bias that is stacked with others."""
+    part = published_name.split(".")[-2]
+    if part in ("q", "k"):
+        return shape.n_heads * shape.head_dim_qk
+    if part in ("v", "ogate_preact"):
+        return shape.n_heads * shape.head_dim_v
+    return shape.d_ff if part.startswith("proj_up") else shape.n_heads
 
 
 def _first(config: Mapping[str, Any], *names: str) -> int:
