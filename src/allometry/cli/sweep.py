@@ -143,9 +143,8 @@ def plan_command(
         "mfu": priced_on.mfu,
         "device_hours": float(plan.hours.sum()),
         "cost": float(plan.cost.sum()) if "cost" in plan else None,
-        "warnings": said,
     }
-    emit(summary, as_json=json)
+    emit(summary | ({"warnings": said} if json else {}), as_json=json)
     return 0
 
 
@@ -280,7 +279,8 @@ def collect_command(
     folder
         Of the sweep; it may still be running.
     output
-        The runs table: .csv, .parquet or .jsonl. The curves are NAME.curves.parquet beside it.
+        The runs table: .csv, .parquet or .jsonl. Beside runs.csv the curves are curves.parquet,
+        beside NAME.csv they are NAME-curves.parquet.
     json
         Print one JSON document instead of a table.
     """

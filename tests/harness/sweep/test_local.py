@@ -166,7 +166,8 @@ def test_an_entry_without_a_result_is_a_failure(make_sweep, small_plan):
 def test_a_collect_killed_at_any_moment_leaves_whole_tables(make_sweep, tmp_path):
     folder = make_sweep()
     work(folder)
-    write_collected(folder, tmp_path / "expected.csv")
+    expected = tmp_path / "expected" / "runs.csv"
+    write_collected(folder, expected)
     code = (
         "import sys\nfrom pathlib import Path\n"
         "from allometry.harness.sweep import SweepFolder, write_collected\n"
@@ -183,12 +184,11 @@ def test_a_collect_killed_at_any_moment_leaves_whole_tables(make_sweep, tmp_path
         time.sleep(moments.uniform(0.0, 0.3))
         process.kill()
         process.communicate()
-        for name in ("runs.csv", "runs.curves.parquet"):
-            made = out.with_name(name)
-            expected = tmp_path / name.replace("runs", "expected")
-            assert not made.exists() or made.read_bytes() == expected.read_bytes()
+        for name in ("runs.csv", "curves.parquet"):
+            made, whole = out.with_name(name), expected.with_name(name)
+            assert not made.exists() or made.read_bytes() == whole.read_bytes()
     write_collected(folder, out)
-    assert out.read_bytes() == (tmp_path / "expected.csv").read_bytes()
+    assert out.read_bytes() == expected.read_bytes()
 
 
 def test_a_collected_table_is_read_as_runs(make_sweep, small_plan, tmp_path):
@@ -199,7 +199,7 @@ def test_a_collected_table_is_read_as_runs(make_sweep, small_plan, tmp_path):
     write_collected(folder, tmp_path / "runs.csv")
     runs = read_runs(tmp_path / "runs.csv")
     assert len(runs.table) == len(small_plan) - 1
-    curves = pd.read_parquet(tmp_path / "runs.curves.parquet")
+    curves = pd.read_parquet(tmp_path / "curves.parquet")
     assert curves.groupby("run_id").step.max().to_dict() == dict.fromkeys(small_plan.run_id, 5)
 
 

@@ -43,7 +43,9 @@ def collect_sweep(folder: SweepFolder) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def write_collected(folder: SweepFolder, path: Path) -> tuple[pd.DataFrame, Path]:
-    """Collect a sweep into a runs table and, beside it, ``NAME.curves.parquet``.
+    """Collect a sweep into a runs table and, beside it, its curves as Parquet.
+
+    The curves of ``runs.csv`` are ``curves.parquet``, those of ``NAME.csv`` ``NAME-curves.parquet``.
 
     Each file is replaced as a whole. A kill between the two leaves newer curves beside an older
     table, and the same call again puts it right.
@@ -56,7 +58,9 @@ def write_collected(folder: SweepFolder, path: Path) -> tuple[pd.DataFrame, Path
         File of the curves.
     """
     runs, curves = collect_sweep(folder)
-    curves_path = path.with_name(f"{path.name.split('.')[0]}.curves.parquet")
+    stem = path.name.split(".")[0]
+    curves_name = "curves" if stem == "runs" else f"{stem}-curves"
+    curves_path = path.with_name(f"{curves_name}.parquet")
     write_table(curves, curves_path)
     write_table(runs, path)
     return runs, curves_path

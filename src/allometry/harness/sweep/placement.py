@@ -2,10 +2,12 @@
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from allometry.accounting import (
     Shape,
+    TransformerShape,
+    XLSTMShape,
     count_params,
     family_shapes,
     study_batch_size,
@@ -22,6 +24,7 @@ SPREAD = (0.2, 5.0)
 """Smallest and largest size of a valley, as shares of the expected optimum."""
 STUDY_BUDGET = 6e18
 """From here on batches are the reference study's."""
+_TINY = ((16, 1), (16, 2), (24, 1), (24, 2), (32, 1))  # width and depth
 _SIDE = 1.25  # a size this factor from the optimum counts as on one side of it
 
 
@@ -128,21 +131,44 @@ def place_sizes(
         free = [params for params in candidates if params not in chosen]
         if not free:
             break
-        nearest = min(free, key=lambda params: abs(math.log(params / target)))
+        nearest = min(free, key=lambda params: _misfit(candidates[params], params, target))
         chosen[nearest] = candidates[nearest]
     _warn_if_one_sided(sorted(chosen), optimum, sizes, where)
     return [chosen[params] for params in sorted(chosen)]
+
+
+def planned_shapes(architecture: str, vocab_size: int) -> Iterator[Shape]:
+    """Shapes to choose sizes from: the families, and a few below the smallest of them.
+
+    The latter have one head of at least 16; they close the left side of valleys at budgets that a
+    laptop can pay.
+    """
+    for d_model, n_layers in _TINY:
+        sizes = {"d_model": d_model, "n_layers": n_layers, "vocab_size": vocab_size}
+        if architecture == "transformer":
+            yield TransformerShape(**sizes, n_heads=max(1, d_model // 16))
+        else:
+            yield XLSTMShape(**sizes, n_heads=1, head_dim_qk=16)
+    for family in FAMILIES:
+        yield from family_shapes(architecture, vocab_size=vocab_size, family=family)
+
+
+def _misfit(shape: Shape, params: int, target: float) -> float:
+    # The study's width / depth is about 50 at 2e8 params and grows as N^0.17 over its grid. A fifth
+    # of the size's weight: sizes may move a little so that proportions do not jump along a valley.
+    proportion = 50 * (params / 2e8) ** 0.17
+    odd = abs(math.log(shape.d_model / shape.n_layers / proportion))
+    return abs(math.log(params / target)) + odd / 5
 
 
 def _affordable(
     architecture: str, context_length: int, budget: float, vocab_size: int
 ) -> dict[int, Shape]:
     shapes: dict[int, Shape] = {}
-    for family in FAMILIES:
-        for shape in family_shapes(architecture, vocab_size=vocab_size, family=family):
-            cost = training_flops_per_sequence(shape, context_length).total
-            if budget / cost >= MIN_STEPS:
-                shapes.setdefault(count_params(shape).total, shape)
+    for shape in planned_shapes(architecture, vocab_size):
+        cost = training_flops_per_sequence(shape, context_length).total
+        if budget / cost >= MIN_STEPS:
+            shapes.setdefault(count_params(shape).total, shape)
     return shapes
 
 
