@@ -5,9 +5,10 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints/$(VERSION).txt
 CORE := $(VENV)/.setup-core
 FULL := $(VENV)/.setup-full
+SWEEP ?= sweep
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint format bench gpu-check docs dist clean
+.PHONY: help setup demo test test-slow lint format bench gpu-check docs dist clean measured measured-table
 
 help:  ## Say what each target does
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -43,6 +44,14 @@ lint: $(FULL)  ## ruff, mypy, import-linter
 format: $(FULL)  ## Format and sort imports
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+measured: $(FULL)  ## Train the measured runs (hours; goes on where it stopped) and collect them
+	$(BIN)/allometry corpus build --demo english --tokenizer bytes -o $(SWEEP)/corpus
+	$(BIN)/allometry sweep run data/measured/plan.csv --corpus $(SWEEP)/corpus -o $(SWEEP)/measured --set validation_tokens=65536
+	$(MAKE) measured-table
+
+measured-table: $(FULL)  ## Write data/measured/ from the runs that are over so far
+	$(BIN)/allometry sweep collect $(SWEEP)/measured -o data/measured/runs.csv
 
 dist: $(FULL)  ## sdist, wheel from it, smoke test of the wheel in a clean venv
 	$(BIN)/python -m build --outdir dist .

@@ -45,7 +45,7 @@ def collect_sweep(folder: SweepFolder) -> tuple[pd.DataFrame, pd.DataFrame]:
 def write_collected(folder: SweepFolder, path: Path) -> tuple[pd.DataFrame, Path]:
     """Collect a sweep into a runs table and, beside it, its curves as Parquet.
 
-    The curves of ``runs.csv`` are ``curves.parquet``, those of ``NAME.csv`` ``NAME-curves.parquet``.
+    Curves of ``runs.csv`` are in ``curves.parquet``, of ``NAME.csv`` in ``NAME-curves.parquet``.
 
     Each file is replaced as a whole. A kill between the two leaves newer curves beside an older
     table, and the same call again puts it right.

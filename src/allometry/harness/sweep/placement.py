@@ -137,6 +137,22 @@ def place_sizes(
     return [chosen[params] for params in sorted(chosen)]
 
 
+def nearest_shape(architecture: str, params: float, vocab_size: int) -> Shape:
+    """Shape to plan for a wanted size, with embeddings; warns if it is a tenth or more off.
+
+    Examples
+    --------
+    >>> nearest_shape("transformer", 400e6, 50_304).d_model
+    1024
+    """
+    counted = {count_params(s).total: s for s in planned_shapes(architecture, vocab_size)}
+    nearest = min(counted, key=lambda n: _misfit(counted[n], n, params))
+    if abs(nearest / params - 1) >= 0.1:
+        what = f"the {architecture} nearest to {params:,.0f} params has {nearest:,}"
+        warnings.warn(what, PlanWarning, stacklevel=3)
+    return counted[nearest]
+
+
 def planned_shapes(architecture: str, vocab_size: int) -> Iterator[Shape]:
     """Shapes to choose sizes from: the families, and a few below the smallest of them.
 

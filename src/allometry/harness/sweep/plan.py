@@ -6,10 +6,10 @@ from typing import Any, Literal, get_args
 
 import pandas as pd
 
-from allometry.accounting import choose_shape, training_flops_per_sequence
+from allometry.accounting import count_params, training_flops_per_sequence
 from allometry.errors import InputError
 from allometry.harness.sweep.law import Optima
-from allometry.harness.sweep.placement import SPREAD, place_sizes
+from allometry.harness.sweep.placement import SPREAD, nearest_shape, place_sizes
 from allometry.harness.sweep.recipe import Recipe, require_architectures
 from allometry.harness.sweep.rows import PLAN_COLUMNS, row_problems
 from allometry.observations.writing import write_table
@@ -113,12 +113,13 @@ def plan_token_param(
     rows: list[dict[str, Any]] = []
     for architecture in architectures:
         for size in sizes:
-            choice = choose_shape(architecture, size, vocab_size=recipe.vocab_size)
+            shape = nearest_shape(architecture, size, recipe.vocab_size)
+            params = count_params(shape).total
             for context_length in context_lengths:
-                cost = training_flops_per_sequence(choice.shape, context_length).total
+                cost = training_flops_per_sequence(shape, context_length).total
                 for ratio in ratios:
-                    flops = cost * ratio * choice.params / context_length
-                    rows += recipe.rows([choice.shape], context_length, flops, "tokenparam", None)
+                    flops = cost * ratio * params / context_length
+                    rows += recipe.rows([shape], context_length, flops, "tokenparam", None)
     return _frame(rows)
 
 
