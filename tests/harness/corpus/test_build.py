@@ -184,3 +184,29 @@ def test_a_full_disk_is_one_line_and_the_build_goes_on_later(tmp_path, documents
     assert "goes on where it stopped" in hint
     assert main(arguments) == 0
     assert {row["status"] for row in check_corpus(tmp_path / "c")} == {"ok"}
+
+
+PEAK = """
+import resource, sys
+from pathlib import Path
+from allometry.harness.corpus import CorpusOptions, build_corpus
+options = CorpusOptions(tokenizer="bytes", part_characters=1 << 20)
+build_corpus([Path(sys.argv[1])], Path(sys.argv[2]), options=options)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def test_memory_does_not_grow_with_the_text(tmp_path):
+    peaks = []
+    for megabytes in (4, 32):
+        path = tmp_path / f"{megabytes}.txt"
+        line = "All work and no play makes a long text. " * 25 + "\n"
+        document = line * 100 + "<|endoftext|>\n"
+        with path.open("w") as file:
+            for _ in range(megabytes * 10):
+                file.write(document)
+        command = [sys.executable, "-c", PEAK, str(path), str(tmp_path / f"c{megabytes}")]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=200)
+        peaks.append(int(done.stdout) / 1024)
+    # 28 MB more text; both builds are past several parts of 1 MB, so a leak of a part would show.
+    assert peaks[1] - peaks[0] < 8
