@@ -31,7 +31,7 @@ class Convergence:
     max_rhat, min_ess_bulk, min_ess_tail : float
         Worst over all sampled parameters; rank-normalised split R-hat, tail at 5 and 95 %.
     pareto_k : float
-        Of the importance weights of a Laplace fit; NaN otherwise.
+        Of the importance weights of a Laplace fit, tried or kept; None if there was none.
     starts_agree : int
         Starts that climbed to the best mode, of `starts`.
     starts : int
@@ -51,7 +51,7 @@ class Convergence:
     starts_agree: int
     starts: int
     seconds: float
-    pareto_k: float = float("nan")
+    pareto_k: float | None = None
     reasons: tuple[str, ...] = ()
     advice: tuple[str, ...] = ()
 
@@ -66,6 +66,12 @@ def chain_statistics(draws: npt.NDArray[np.float64]) -> tuple[float, float, floa
     bulk = array_stats.ess(draws, method="bulk", **axes)  # type: ignore[no-untyped-call]
     tail = array_stats.ess(draws, method="tail", prob=TAIL, **axes)  # type: ignore[no-untyped-call]
     return float(np.max(rhat)), float(np.min(bulk)), float(np.min(tail))
+
+
+def enough_draws(draws: npt.NDArray[np.float64]) -> bool:
+    """Whether draws (chain, draw, parameter) meet the limits on R-hat and effective draws."""
+    rhat, bulk, tail = chain_statistics(draws)
+    return rhat <= MAX_RHAT and min(bulk, tail) >= MIN_ESS
 
 
 def judge_modes(log_posteriors: npt.NDArray[np.float64]) -> tuple[int, str]:
@@ -88,6 +94,7 @@ def judge(
     tree_depth_hits: int,
     log_posteriors: npt.NDArray[np.float64],
     seconds: float,
+    pareto_k: float | None = None,
 ) -> Convergence:
     """Verdict on NUTS chains; `draws` has shape (chain, draw, parameter)."""
     rhat, bulk, tail = chain_statistics(draws)
@@ -118,6 +125,7 @@ def judge(
         starts_agree=agree,
         starts=len(log_posteriors),
         seconds=seconds,
+        pareto_k=pareto_k,
         reasons=tuple(reasons),
         advice=tuple(dict.fromkeys(advice)),
     )

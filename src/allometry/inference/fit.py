@@ -15,7 +15,7 @@ import pandas as pd
 from allometry.accounting import CostModel
 from allometry.errors import InputError
 from allometry.inference.arrays import law_structure, reference_scale, run_arrays
-from allometry.inference.convergence import Convergence, judge, judge_modes
+from allometry.inference.convergence import Convergence, enough_draws, judge, judge_modes
 from allometry.inference.coordinates import MIN_CENTRED_RUNS, Data, Program
 from allometry.inference.costs import CostChoice, choose_cost
 from allometry.inference.derive import derive, derive_prior
@@ -51,7 +51,8 @@ class Sampler:
         ``laplace`` answers in a second where the posterior allows it, and falls through to NUTS,
         said in the record, where it does not.
     chains, warmup, draws : int
-        Of NUTS; `laplace` returns as many draws in one block a chain.
+        Of NUTS, which goes on for up to three times the draws while R-hat or the effective draws
+        fall short; `laplace` returns as many draws in one block a chain.
     target : float
         Acceptance probability of NUTS.
     starts : int
@@ -220,9 +221,9 @@ def _climb(
 
 def _draw(
     mode: Mode, program: Program, data: Data, sampler: Sampler, seed: int, progress: Stage | None
-) -> tuple[ChainDraws, str, float]:
+) -> tuple[ChainDraws, str, float | None]:
     """Chains, the method that made them, and k-hat of a Laplace attempt."""
-    k_hat = float("nan")
+    k_hat: float | None = None
     if sampler.method == "laplace":
         _tell(progress, "weighing Laplace draws", 0, 0)
         total = sampler.chains * sampler.draws
@@ -240,6 +241,7 @@ def _draw(
         seed=seed,
         target=sampler.target,
         workers=sampler.workers,
+        enough=enough_draws,
         progress=lambda done, total: _tell(progress, "sampling", done, total),
     )
     return chains, "nuts", k_hat
@@ -260,7 +262,7 @@ def _as_chains(x: npt.NDArray[np.float64], sampler: Sampler) -> ChainDraws:
 def _verdict(
     chains: ChainDraws,
     method: str,
-    k_hat: float,
+    k_hat: float | None,
     log_posteriors: npt.NDArray[np.float64],
     seconds: float,
 ) -> Convergence:
@@ -285,6 +287,7 @@ def _verdict(
         tree_depth_hits=int((chains.steps >= 2**MAX_TREE_DEPTH - 1).sum()),
         log_posteriors=log_posteriors,
         seconds=seconds,
+        pareto_k=k_hat,
     )
 
 

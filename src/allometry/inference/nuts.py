@@ -12,11 +12,14 @@ import numpy as np
 import numpy.typing as npt
 from numpyro.infer.hmc import hmc
 
-from allometry.inference.coordinates import Data, Program, log_posterior
+from allometry.inference.coordinates import Density
 from allometry.inference.whitening import Whitening
 
 SEGMENT = 25
 """Iterations between two looks at the clock and the keyboard."""
+
+ROUNDS = 3
+"""Times the wanted draws that chains may run while they fall short."""
 
 MAX_TREE_DEPTH = 10
 START_SPREAD = 0.8
@@ -49,16 +52,16 @@ class ChainDraws:
 
 
 @lru_cache(maxsize=16)
-def _kernel(program: Program, warmup: int, target: float) -> tuple[Any, Any]:
+def _kernel(program: Density, warmup: int, target: float) -> tuple[Any, Any]:
     """Jitted (start, advance) of one chain."""
 
-    def potential(data: Data, whitening: Whitening) -> Callable[[Any], Any]:
-        return lambda z: -log_posterior(whitening.apply_traced(z), program, data)
+    def potential(data: Any, whitening: Whitening) -> Callable[[Any], Any]:
+        return lambda z: -program.log_density(whitening.apply_traced(z), data)
 
     init, transition = hmc(potential_fn_gen=potential, algo="NUTS")
 
     @jax.jit
-    def start(z: Any, key: Any, data: Data, whitening: Whitening) -> Any:
+    def start(z: Any, key: Any, data: Any, whitening: Whitening) -> Any:
         return init(
             z,
             num_warmup=warmup,
@@ -72,7 +75,7 @@ def _kernel(program: Program, warmup: int, target: float) -> tuple[Any, Any]:
         )
 
     @jax.jit
-    def advance(state: Any, data: Data, whitening: Whitening) -> Any:
+    def advance(state: Any, data: Any, whitening: Whitening) -> Any:
         def step(state: Any, _: None) -> Any:
             state = transition(state, model_args=(data, whitening))
             x = whitening.apply_traced(state.z)
@@ -85,8 +88,8 @@ def _kernel(program: Program, warmup: int, target: float) -> tuple[Any, Any]:
 
 
 def sample(
-    program: Program,
-    data: Data,
+    program: Density,
+    data: Any,
     whitening: Whitening,
     *,
     chains: int,
@@ -95,6 +98,7 @@ def sample(
     seed: int,
     target: float = 0.9,
     workers: int = 2,
+    enough: Callable[[npt.NDArray[np.float64]], bool] | None = None,
     progress: Progress | None = None,
 ) -> ChainDraws:
     """Run NUTS chains from the mode.
@@ -111,6 +115,9 @@ def sample(
         Acceptance probability that the step size aims at.
     workers : int
         Chains that run at the same time, each in a thread (XLA releases the interpreter).
+    enough : callable, optional
+        Asked of x after `draws` draws of every chain; while it says no the chains go on, for up to
+        `ROUNDS` times as many.
     progress : callable, optional
         See `Progress`.
     """
@@ -122,32 +129,38 @@ def sample(
     raw_keys = jax.vmap(jax.random.key_data)(keys)
     first = start(jnp.asarray(jitter[0]), raw_keys[0], data, whitening)
     compiled = advance.lower(first, data, whitening).compile()
+    states: list[Any] = [None] * chains
+    kept: list[list[list[npt.NDArray[Any]]]] = [[] for _ in range(chains)]
     done = np.zeros(chains, dtype=np.int64)
     total = chains * (warm_segments + kept_segments) * SEGMENT
 
-    def run(chain: int) -> tuple[list[npt.NDArray[Any]], float]:
+    def run(chain: int) -> None:
         with jax.enable_x64(True):  # the switch is one of the thread's
-            state = start(jnp.asarray(jitter[chain]), raw_keys[chain], data, whitening)
-            segments = []
-            for segment in range(warm_segments + kept_segments):
-                state, kept = compiled(state, data, whitening)
-                if segment >= warm_segments:
-                    segments.append([np.asarray(part) for part in kept])
+            warming = states[chain] is None
+            if warming:
+                states[chain] = start(jnp.asarray(jitter[chain]), raw_keys[chain], data, whitening)
+            for segment in range(warming * warm_segments + kept_segments):
+                states[chain], parts = compiled(states[chain], data, whitening)
+                if not warming or segment >= warm_segments:
+                    kept[chain].append([np.asarray(part) for part in parts])
                 done[chain] += SEGMENT
                 if progress is not None:
                     progress(int(done.sum()), total)
-            parts = [np.concatenate(part) for part in zip(*segments, strict=True)]
-            return parts, float(state.adapt_state.step_size)
+
+    def stacked(part: int) -> npt.NDArray[Any]:
+        return np.stack([np.concatenate([s[part] for s in segments]) for segments in kept])
 
     with ThreadPoolExecutor(max_workers=workers) as pool:
-        finished = list(pool.map(run, range(chains)))
-    stacked = [np.stack(parts) for parts in zip(*(parts for parts, _ in finished), strict=True)]
-    x, diverging, steps, acceptance, energy = (part[:, :draws] for part in stacked)
+        for round_ in range(ROUNDS):
+            list(pool.map(run, range(chains)))
+            if enough is None or round_ == ROUNDS - 1 or enough(stacked(0)):
+                break
+            total += chains * kept_segments * SEGMENT
     return ChainDraws(
-        x=x,
-        diverging=diverging.astype(bool),
-        steps=steps.astype(np.int64),
-        acceptance=acceptance,
-        energy=energy,
-        step_size=np.asarray([size for _, size in finished]),
+        x=stacked(0),
+        diverging=stacked(1).astype(bool),
+        steps=stacked(2).astype(np.int64),
+        acceptance=stacked(3),
+        energy=stacked(4),
+        step_size=np.asarray([float(state.adapt_state.step_size) for state in states]),
     )

@@ -1,0 +1,83 @@
+"""The posterior file: read back whole, by ArviZ alone, and never half-written or foreign."""
+
+import arviz_base
+import numpy as np
+import pytest
+import xarray as xr
+
+from allometry.errors import InputError
+from allometry.inference import Posterior
+
+
+def test_a_posterior_reads_back_as_it_was_written(fitted, fitted_file):
+    loaded = Posterior.load(fitted_file)
+    assert loaded.record == fitted.record
+    assert (loaded.draws("theta") == fitted.draws("theta")).all()
+    assert loaded.groups.equals(fitted.groups)
+    assert loaded.allocate([1e21]).equals(fitted.allocate([1e21]))
+
+
+def test_arviz_reads_the_file_without_this_package(fitted, fitted_file):
+    read = getattr(arviz_base, "from_netcdf", None) or xr.open_datatree  # arviz-base 0.8 has none
+    tree = read(fitted_file)
+    assert np.allclose(tree["posterior"]["E"], fitted.idata["posterior"]["E"])
+    assert {"architecture", "context_length", "group"} <= set(tree["posterior"].coords)
+    assert "run" in tree["log_likelihood"].coords
+
+
+def test_a_missing_foreign_or_damaged_file_is_one_clear_error(fitted_file, tmp_path):
+    with pytest.raises(InputError, match="no such file"):
+        Posterior.load(tmp_path / "nothing.nc")
+    text = tmp_path / "text.nc"
+    text.write_text("not a posterior")
+    with pytest.raises(InputError, match="not a NetCDF file"):
+        Posterior.load(text)
+    cut = tmp_path / "cut.nc"
+    cut.write_bytes(fitted_file.read_bytes()[:20_000])
+    with pytest.raises(InputError, match="not a NetCDF file"):
+        Posterior.load(cut)
+    foreign = tmp_path / "foreign.nc"
+    arviz_base.from_dict({"posterior": {"x": np.zeros((2, 3))}}).to_netcdf(foreign)
+    with pytest.raises(InputError, match="not a posterior of allometry"):
+        Posterior.load(foreign)
+
+
+def test_a_record_of_another_version_or_with_holes_is_refused(fitted):
+    from allometry.inference.record import Record
+
+    attributes = fitted.record.to_attributes()
+    assert Record.from_attributes(attributes, source="x") == fitted.record
+    with pytest.raises(InputError, match="schema version 99"):
+        Record.from_attributes(attributes | {"allometry_schema": "99"}, source="x")
+    del attributes["cost"]
+    with pytest.raises(InputError, match="damaged record"):
+        Record.from_attributes(attributes, source="x")
+
+
+def test_a_write_that_fails_leaves_the_old_file(fitted, fitted_file, monkeypatch):
+    before = fitted_file.read_bytes()
+
+    def full(*_args, **_options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("xarray.DataTree.to_netcdf", full)
+    with pytest.raises(InputError, match="No space left"):
+        fitted.save(fitted_file)
+    assert fitted_file.read_bytes() == before
+    assert list(fitted_file.parent.iterdir()) == [fitted_file]
+
+
+def test_summary_has_a_row_a_parameter_and_group(fitted):
+    table = fitted.summary()
+    alpha = table.query("parameter == 'alpha'")
+    assert alpha["context_length"].tolist() == [1024, 4096, 1024, 4096]
+    assert (alpha["q5"] < alpha["q25"]).all()
+    assert (alpha["q75"] < alpha["q95"]).all()
+    assert alpha["median"].to_numpy() == pytest.approx(np.median(fitted.draws("alpha"), axis=0))
+
+
+def test_groups_are_selected_by_label_or_the_known_ones_are_named(fitted):
+    assert fitted.select(architecture="xlstm") == [2, 3]
+    assert fitted.select(architecture="xlstm", context_length=4096) == [3]
+    with pytest.raises(InputError, match="no group with architecture mamba"):
+        fitted.select(architecture="mamba")
