@@ -9,6 +9,7 @@ few runs by its standardised distance from the population (non-centred), which r
 from dataclasses import dataclass
 from functools import partial
 from math import prod
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +31,17 @@ MIN_CENTRED_RUNS = 12
 """Runs from which on a group is centred: about two for each coefficient of the default law."""
 
 
+class Density(Protocol):
+    """What a sampler needs of a model: hashable, with all its numbers in `data`."""
+
+    @property
+    def size(self) -> int:
+        """Length of the flat vector."""
+
+    def log_density(self, x: Float[Array, " d"], data: Any) -> Float[Array, ""]:
+        """Log joint density of a flat vector, up to a constant."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Program:
     """What a compiled density depends on beside its arrays."""
@@ -41,6 +53,10 @@ class Program:
     def size(self) -> int:
         """Length of the flat vector."""
         return sum(prod(shape) for shape in site_shapes(self.structure).values())
+
+    def log_density(self, x: Float[Array, " d"], data: "Data") -> Float[Array, ""]:
+        """`log_posterior`, as samplers ask for it."""
+        return log_posterior(x, self, data)
 
 
 @partial(

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ import numpy.typing as npt
 import scipy.optimize
 from jaxtyping import Array, Float
 
-from allometry.inference.coordinates import Data, Program, log_posterior
+from allometry.inference.coordinates import Density, Program
 from allometry.inference.whitening import Whitening, block_whitening, dense_whitening, layout
 
 LANES = 16
@@ -50,15 +51,15 @@ class Mode:
 
 @partial(jax.jit, static_argnums=1)
 def _batch(
-    x: Float[Array, "lane d"], program: Program, data: Data
+    x: Float[Array, "lane d"], program: Density, data: Any
 ) -> tuple[Float[Array, " lane"], Float[Array, "lane d"]]:
     def negative(point: Float[Array, " d"]) -> Float[Array, ""]:
-        return -log_posterior(point, program, data)
+        return -program.log_density(point, data)
 
     return jax.vmap(jax.value_and_grad(negative))(x)
 
 
-def evaluator(program: Program, data: Data) -> Callable[[Vector], tuple[Vector, Vector]]:
+def evaluator(program: Density, data: Any) -> Callable[[Vector], tuple[Vector, Vector]]:
     """Negative log posterior and gradient of a stack of points, shape (point, d)."""
 
     def evaluate(points: Vector) -> tuple[Vector, Vector]:
@@ -75,16 +76,19 @@ def evaluator(program: Program, data: Data) -> Callable[[Vector], tuple[Vector, 
     return evaluate
 
 
-def find_mode(start: Vector, program: Program, data: Data, *, iterations: int = 60) -> Mode:
-    """Climb from a start to a mode, by Newton steps whose length is searched in one batch."""
+def find_mode(start: Vector, program: Density, data: Any, *, iterations: int = 60) -> Mode:
+    """Climb from a start to a mode, by Newton steps whose length is searched in one batch.
+
+    A long vector climbs by blocks where its program has some: groups of a loss law.
+    """
     evaluate = evaluator(program, data)
-    climb = _newton if program.size <= DENSE_LIMIT else _block_newton
-    return climb(start, program, evaluate, iterations)
+    if isinstance(program, Program) and program.size > DENSE_LIMIT:
+        return _block_newton(start, program, evaluate, iterations)
+    return _newton(start, evaluate, iterations)
 
 
 def _newton(
     x: Vector,
-    program: Program,
     evaluate: Callable[[Vector], tuple[Vector, Vector]],
     iterations: int,
 ) -> Mode:
