@@ -1,0 +1,106 @@
+"""A real sweep: corpus, plan, training, kill, table."""
+
+import json
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pytest
+
+from allometry.cli import main
+from allometry.errors import InputError
+from allometry.harness.sweep import (
+    LocalExecutor,
+    Recipe,
+    collect_sweep,
+    open_sweep,
+    plan_token_param,
+    run_sweep,
+    write_plan,
+)
+from allometry.observations import read_runs
+
+SETTINGS = {"validation_tokens": 512, "validation_points": 2, "checkpoint_seconds": 0.0}
+CLOCK = ["seconds", "tokens_per_second", "mfu", "loader_share"]
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("corpus")
+    text = folder / "text.txt"
+    lines = [f"{a} times {b} is {a * b}" for a in range(60) for b in range(60)]
+    parts = [lines[k : k + 100] for k in range(0, len(lines), 100)]
+    text.write_text("\n<|endoftext|>\n".join("\n".join(part) for part in parts))
+    assert (
+        main(["corpus", "build", str(text), "-o", str(folder / "built"), "--tokenizer", "bytes"])
+        == 0
+    )
+    return folder / "built"
+
+
+@pytest.fixture(scope="module")
+def plan():
+    return plan_token_param(
+        architectures=["transformer", "xlstm"],
+        context_lengths=[16],
+        sizes=[16_500],
+        ratios=[0.5],
+        recipe=Recipe(vocab_size=256, batch_tokens=64),
+    )
+
+
+def test_a_killed_training_sweep_ends_in_the_undisturbed_table(corpus, plan, tmp_path):
+    undisturbed = open_sweep(plan, tmp_path / "undisturbed", corpus=corpus, settings=SETTINGS)
+    run_sweep(undisturbed, LocalExecutor(workers=1))
+    file = write_plan(plan, tmp_path / "plan.csv")
+    argv = ["sweep", "run", str(file), "-o", str(tmp_path / "killed"), "--corpus", str(corpus)]
+    argv += ["--workers", "1", "--set", *(f"{k}={v}" for k, v in SETTINGS.items())]
+    code = f"import sys; from allometry.cli import main; sys.exit(main({argv!r}))"
+    driver = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
+    checkpoints = tmp_path / "killed" / "runs"
+    end = time.monotonic() + 120
+    while not list(checkpoints.glob("*/checkpoint/*")):
+        assert time.monotonic() < end
+        assert driver.poll() is None
+        time.sleep(0.05)
+    driver.kill()
+    driver.wait()
+    assert main(argv) == 0
+    killed = open_sweep(plan, tmp_path / "killed", corpus=corpus, settings=SETTINGS)
+    (expected, expected_curves), (runs, curves) = collect_sweep(undisturbed), collect_sweep(killed)
+    # Bit-equal but for the clock: the same thread count computes the same numbers.
+    pd.testing.assert_frame_equal(
+        runs.drop(columns=CLOCK), expected.drop(columns=CLOCK), check_exact=True
+    )
+    pd.testing.assert_frame_equal(curves, expected_curves, check_exact=True)
+    file = tmp_path / "runs.csv"
+    runs.to_csv(file, index=False)
+    read = read_runs(file).table
+    assert (read.params.astype(int) == plan.params).all()
+    assert (read.tokens.astype(int) == plan.tokens).all()
+    assert read.flops.to_numpy() == pytest.approx(plan.flops.to_numpy(), rel=1e-12)
+
+
+def test_what_does_not_fit_is_told_before_anything_starts(corpus, plan, tmp_path, capsys):
+    with pytest.raises(InputError, match="models of 64 vocabulary rows"):
+        open_sweep(plan.assign(vocab_size=64), tmp_path / "a", corpus=corpus)
+    with pytest.raises(InputError, match="no_such_field"):
+        open_sweep(plan, tmp_path / "b", corpus=corpus, settings={"no_such_field": 1})
+    with pytest.raises(InputError, match="the plan sets steps"):
+        open_sweep(plan, tmp_path / "c", corpus=corpus, settings={"steps": 1})
+    broken = tmp_path / "broken.json"
+    broken.write_text(json.dumps({}))
+    file = write_plan(plan, tmp_path / "plan.csv")
+    argv = [
+        "sweep",
+        "run",
+        str(file),
+        "-o",
+        str(tmp_path / "d"),
+        "--corpus",
+        str(tmp_path / "none"),
+    ]
+    assert main(argv) == 2
+    assert str(tmp_path / "none") in capsys.readouterr().err
+    assert not any((tmp_path / name).exists() for name in "abcd")
