@@ -194,7 +194,7 @@ def state_candidates(
 
 
 def interpreted_pair_tiles(width: int, out_width: int, chunk: int) -> PairTiles:
-    """Tiles for the CPU interpreter: few blocks, since each costs milliseconds, of unequal sides."""
+    """Tiles for the CPU interpreter: few, since each costs milliseconds; of unequal sides."""
     rows, columns = min(32, chunk), min(16, chunk)
     inner, outer = block(width, 128), block(out_width, 128)
     return PairTiles(rows=rows, columns=columns, inner=inner, outer=outer, warps=1, stages=1)

@@ -185,12 +185,12 @@ def pairs_kernel(
         row_sum *= scale
         denominator = tl.maximum(tl.abs(row_sum), tl.exp2(-log_n)) + eps
         acc *= (scale / denominator)[:, None]
-        tl.store(dot_ptr + vector + row, row_sum, mask=in_row & (y_tile == 0))
+        tl.store(dot_ptr + vector + row, tl.where(in_row, row_sum, 0.0), mask=y_tile == 0)
     elif USE == "q" or USE == "k":
         own_ptr += batch * own_sb + head * own_sh + start * own_st
         own = _tile(own_ptr, row, own_st, y, in_out).to(tl.float32)
         to = dot_ptr + (bh * NY + y_tile) * NC * L + start + row
-        tl.store(to, tl.sum(acc * own, 1), mask=in_row)
+        tl.store(to, tl.sum(acc * own, 1))  # 0 behind the last token
     tl.store(
         out_at + row[:, None] * out_st + y[None, :], acc.to(out_ptr.dtype.element_ty), mask=in_out
     )

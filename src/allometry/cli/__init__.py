@@ -26,6 +26,7 @@ COMMANDS: tuple[tuple[str, str, str, str], ...] = (
     ("summary", "ask:summary_command", LOSS, "Posterior of every parameter, group by group."),
     ("allocate", "ask:allocate_command", LOSS, "Compute-optimal params and tokens."),
     ("growth", "ask:growth_command", LOSS, "Growth laws: N* and D* as powers of compute."),
+    ("isoflop", "isoflop:isoflop_command", LOSS, "Growth laws from IsoFLOP valleys alone."),
     ("predict", "ask:predict_command", LOSS, "Loss of runs that have not been made."),
     ("compare", "ask:compare_command", LOSS, "Which of two architectures wins where."),
     ("check", "check:check_command", LOSS, "Is this posterior to be believed?"),
@@ -45,6 +46,15 @@ SUBCOMMANDS: tuple[tuple[str, str, str, tuple[tuple[str, str, str], ...]], ...] 
             ("path", "data:path_command", "Print where a table lies on this machine."),
             ("import", "data:import_command", "Turn a foreign table into a runs table."),
             ("check", "data:check_command", "Read a runs table and report what is found."),
+        ),
+    ),
+    (
+        "kernels",
+        HARNESS,
+        "The mLSTM kernels on this device: check, bench.",
+        (
+            ("check", "kernels:check_command", "Compare outputs and gradients with float64."),
+            ("bench", "kernels:bench_command", "Time them beside the device's peaks and peers."),
         ),
     ),
     (
