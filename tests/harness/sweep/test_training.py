@@ -1,6 +1,6 @@
 """A real sweep: corpus, plan, training, kill, table."""
 
-import json
+import math
 import subprocess
 import sys
 import time
@@ -19,6 +19,7 @@ from allometry.harness.sweep import (
     run_sweep,
     write_plan,
 )
+from allometry.harness.sweep.entry import train_row
 from allometry.observations import read_runs
 
 SETTINGS = {"validation_tokens": 512, "validation_points": 2, "checkpoint_seconds": 0.0}
@@ -46,10 +47,26 @@ def plan():
         context_lengths=[16],
         sizes=[16_500],
         ratios=[0.5],
-        recipe=Recipe(vocab_size=256, batch_tokens=64),
+        recipe=Recipe(vocab_size=256, batch_tokens=128),
     )
 
 
+def test_a_row_becomes_the_run_that_it_says(corpus, plan, tmp_path):
+    folder = open_sweep(plan, tmp_path / "sweep", corpus=corpus, settings=SETTINGS)
+    row = plan.iloc[1].to_dict()
+    run = folder.run_path(row["run_id"])
+    run.mkdir()
+    train_row(row, run, folder.config())
+    runs, curves = collect_sweep(folder)
+    (made,) = runs.to_dict("records")
+    same = ["run_id", "experiment", "architecture", "context_length", "params", "tokens", "flops"]
+    same += ["steps", "batch_size", "learning_rate", "seed", "d_model", "n_layers", "vocab_size"]
+    assert {name: made[name] for name in same} == {name: row[name] for name in same}
+    assert 0 < made["loss"] < math.log(256)  # better than a blind guess
+    assert curves.val_loss.dropna().iloc[-1] == made["loss"]
+
+
+@pytest.mark.slow
 def test_a_killed_training_sweep_ends_in_the_undisturbed_table(corpus, plan, tmp_path):
     undisturbed = open_sweep(plan, tmp_path / "undisturbed", corpus=corpus, settings=SETTINGS)
     run_sweep(undisturbed, LocalExecutor(workers=1))
@@ -89,8 +106,6 @@ def test_what_does_not_fit_is_told_before_anything_starts(corpus, plan, tmp_path
         open_sweep(plan, tmp_path / "b", corpus=corpus, settings={"no_such_field": 1})
     with pytest.raises(InputError, match="the plan sets steps"):
         open_sweep(plan, tmp_path / "c", corpus=corpus, settings={"steps": 1})
-    broken = tmp_path / "broken.json"
-    broken.write_text(json.dumps({}))
     file = write_plan(plan, tmp_path / "plan.csv")
     argv = [
         "sweep",
