@@ -5,43 +5,34 @@ encoded by one process, which writes its shards and then a small record; a secon
 that have a record for the same text. So neither the number of workers nor a kill changes a byte.
 """
 
-import hashlib
-import multiprocessing
-import os
-import threading
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from allometry.errors import InputError, RunError
-from allometry.harness.corpus.documents import Piece, in_validation, input_files, read_pieces
+from allometry.errors import InputError
+from allometry.harness.corpus.documents import in_validation, input_files, read_pieces
 from allometry.harness.corpus.manifest import (
     ITEM_BYTES,
     MANIFEST,
+    SPLITS,
     Manifest,
     Shard,
-    manifest_sha256,
     read_manifest,
     write_manifest,
 )
+from allometry.harness.corpus.parts import PARTS, PartJob, batches, clean, encode_parts
 from allometry.harness.corpus.tokenizer import Encoder, byte_encoder, file_encoder, train_bpe
 from allometry.harness.files import (
     file_sha256,
     no_space_is_one_line,
     read_json,
     remove_temporary_files,
-    replacing,
     write_bytes,
     write_json,
 )
 
 PLAN = "build.json"
-PARTS = "parts"
 TOKENIZER = "tokenizer.json"
 PART_CHARACTERS = 16 << 20
 TOKENIZER_CHARACTERS = 256 << 20
@@ -137,7 +128,11 @@ def build_corpus(
     remove_temporary_files(folder)
     remove_temporary_files(folder / PARTS)
     if not (folder / MANIFEST).is_file():
-        _encode_everything(files, folder, options, workers, report)
+        try:
+            _encode_everything(files, folder, options, workers, report)
+        except InputError:  # not to be finished: leave the folder to other options
+            _clear(folder)
+            raise
     for record in (folder / PARTS).iterdir():
         record.unlink()
     (folder / PARTS).rmdir()
@@ -149,16 +144,21 @@ def _encode_everything(
 ) -> None:
     encoder = _encoder(files, folder, options, report)
     dtype = _dtype(encoder, options.dtype)
-    batches = _batches(read_pieces(files, **_fields(options)), options.part_characters)
-    job = _Job(folder=folder, encoder_spec=_spec(options, folder), dtype=dtype, options=options)
+    job = PartJob(
+        folder=folder,
+        tokenizer=None if options.tokenizer == "bytes" else folder / TOKENIZER,
+        dtype=dtype,
+        validation_fraction=options.validation_fraction,
+    )
+    parts = batches(read_pieces(files, **_fields(options)), options.part_characters)
     records = []
     done = 0
-    for record in _map_in_order(_encode_part, job, batches, workers):
+    for record in encode_parts(job, parts, workers=workers):
         records.append(record)
         done += record["characters"]
         report("encoding", done)
-    shards = {name: tuple(Shard(**r[name]) for r in records if name in r) for name in _SPLITS}
-    for name in _SPLITS:
+    shards = {name: tuple(Shard(**r[name]) for r in records if name in r) for name in SPLITS}
+    for name in SPLITS:
         if not shards[name]:
             what = f"no document fell into the {name} split at a fraction of "
             what += f"{options.validation_fraction}"
@@ -182,9 +182,6 @@ def _encode_everything(
     write_manifest(folder, manifest)
 
 
-_SPLITS = ("train", "validation")
-
-
 def _plan(files: Sequence[Path], options: CorpusOptions) -> dict[str, Any]:
     inputs = [{"name": file.name, "bytes": file.stat().st_size} for file in files]
     plan = asdict(options)
@@ -204,6 +201,14 @@ def _claim(folder: Path, plan: dict[str, Any]) -> None:
         raise InputError("holds a corpus already", where=str(folder), hint="Choose another folder.")
     else:
         write_json(path, plan)
+
+
+def _clear(folder: Path) -> None:
+    for split in SPLITS:
+        for path in (*folder.glob(f"{split}-*.bin"), *folder.glob(f"{split}-*.starts")):
+            path.unlink()
+    for path in (*(folder / PARTS).iterdir(), folder / TOKENIZER, folder / PLAN):
+        path.unlink(missing_ok=True)
 
 
 def _fields(options: CorpusOptions) -> dict[str, Any]:
@@ -238,143 +243,9 @@ def _train_texts(files: Sequence[Path], options: CorpusOptions, report: Report) 
             return
 
 
-def _spec(options: CorpusOptions, folder: Path) -> str:
-    return "bytes" if options.tokenizer == "bytes" else str(folder / TOKENIZER)
-
-
 def _dtype(encoder: Encoder, wanted: str) -> str:
     needed = "uint16" if encoder.vocab_size <= 1 << 16 else "uint32"
     if wanted == "uint16" and needed == "uint32":
         what = f"a vocabulary of {encoder.vocab_size} does not fit uint16, which holds 65536"
         raise InputError(what, hint="Use --dtype uint32 or auto.")
     return needed if wanted == "auto" else wanted
-
-
-def clean(text: str) -> str:
-    """Text without lone surrogates, which no encoding of text can hold."""
-    return text.encode("utf-8", "replace").decode("utf-8")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Job:
-    folder: Path
-    encoder_spec: str
-    dtype: str
-    options: CorpusOptions
-
-
-_Batch = tuple[int, list[Piece]]
-
-
-def _batches(pieces: Iterator[Piece], characters: int) -> Iterator[_Batch]:
-    number, size = 0, 0
-    batch: list[Piece] = []
-    for piece in pieces:
-        batch.append(piece)
-        size += len(piece.text)
-        if size >= characters:
-            yield number, batch
-            number, size, batch = number + 1, 0, []
-    if batch:
-        yield number, batch
-
-
-def _encode_part(job: _Job, batch: _Batch) -> dict[str, Any]:
-    number, pieces = batch
-    record_path = job.folder / PARTS / f"{number:05d}.json"
-    digest = _digest(pieces)
-    if record_path.is_file() and (record := read_json(record_path))["text_sha256"] == digest:
-        return dict(record)
-    encoder = (
-        byte_encoder() if job.encoder_spec == "bytes" else file_encoder(Path(job.encoder_spec))
-    )
-    characters = sum(len(piece.text) for piece in pieces)
-    record = {"text_sha256": digest, "characters": characters}
-    for split in _SPLITS:
-        fraction = job.options.validation_fraction
-        chosen = [p for p in pieces if in_validation(p.group, fraction) == (split == "validation")]
-        if chosen:
-            file = f"{split}-{number:05d}.bin"
-            record[split] = asdict(_write_shard(job.folder, file, chosen, encoder, job.dtype))
-    write_json(record_path, record)
-    return record
-
-
-def _digest(pieces: Sequence[Piece]) -> str:
-    digest = hashlib.sha256()
-    for piece in pieces:
-        text = piece.text.encode("utf-8", "surrogatepass")
-        head = f"{piece.group}\0{piece.starts:d}{piece.ends:d}{len(text)}\0"
-        digest.update(head.encode() + text)
-    return digest.hexdigest()
-
-
-def _write_shard(
-    folder: Path, file: str, pieces: Sequence[Piece], encoder: Encoder, dtype: str
-) -> Shard:
-    little = np.dtype(dtype).newbyteorder("<")
-    tokens, text_bytes = 0, 0
-    starts: list[int] = []
-    digest = hashlib.sha256()
-    with replacing(folder / file) as stream:
-        for piece in pieces:
-            if piece.starts:
-                starts.append(tokens)
-            text = clean(piece.text)
-            end = [encoder.end_of_text] if piece.ends else []
-            numbers = np.concatenate([encoder.encode(text), np.array(end, np.uint32)])
-            content = numbers.astype(little).tobytes()
-            stream.write(content)
-            digest.update(content)
-            tokens += len(numbers)
-            text_bytes += len(text.encode())
-    content = np.array(starts, dtype="<u8").tobytes()
-    write_bytes((folder / file).with_suffix(".starts"), content)
-    return Shard(
-        file=file,
-        sha256=digest.hexdigest(),
-        starts_sha256=hashlib.sha256(content).hexdigest(),
-        tokens=tokens,
-        documents=len(starts),
-        text_bytes=text_bytes,
-    )
-
-
-def _map_in_order(
-    function: Callable[[_Job, _Batch], dict[str, Any]],
-    job: _Job,
-    batches: Iterator[_Batch],
-    workers: int,
-) -> Iterator[dict[str, Any]]:
-    # At most workers + 1 batches are in memory: that bounds it whatever the corpus.
-    if workers <= 1:
-        yield from (function(job, batch) for batch in batches)
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_die_with_parent) as pool:
-        waiting: deque[Future[dict[str, Any]]] = deque()
-        try:
-            for batch in batches:
-                waiting.append(pool.submit(function, job, batch))
-                if len(waiting) > workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
-def _die_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is None:
-        raise RunError("a corpus worker has no parent process")
-
-    def watch() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-__all__ = ["CorpusOptions", "Report", "build_corpus", "clean", "manifest_sha256"]
