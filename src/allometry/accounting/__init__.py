@@ -2,6 +2,7 @@
 
 from allometry.accounting.cost import CostKind, CostModel, six_nd
 from allometry.accounting.cost_fits import accounting_cost, table_cost
+from allometry.accounting.devices import DEVICES, Device, find_device, named_device
 from allometry.accounting.family import (
     SMALL_RANGE,
     STUDY_RANGE,
@@ -63,6 +64,7 @@ from allometry.accounting.study import (
 
 __all__ = [
     "BF16",
+    "DEVICES",
     "SMALL_RANGE",
     "STUDY_BUDGETS",
     "STUDY_CONTEXT_LENGTHS",
@@ -72,6 +74,7 @@ __all__ = [
     "BytesMoved",
     "CostKind",
     "CostModel",
+    "Device",
     "ExtrapolationWarning",
     "InferenceFlops",
     "NumberBytes",
@@ -93,6 +96,7 @@ __all__ = [
     "decode_flops",
     "family_shapes",
     "feed_forward_width",
+    "find_device",
     "kv_cache_bytes",
     "kv_cache_bytes_per_token",
     "mlstm_backward_flops",
@@ -100,6 +104,7 @@ __all__ = [
     "mlstm_flops_per_token",
     "mlstm_forward_flops",
     "mlstm_step_flops",
+    "named_device",
     "optimal_chunk_size",
     "prefill_bytes",
     "prefill_flops",

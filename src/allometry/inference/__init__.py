@@ -4,6 +4,8 @@ from allometry.inference.convergence import Convergence
 from allometry.inference.drift import Drift, default_drift
 from allometry.inference.fit import Sampler, fit
 from allometry.inference.groups import Grouping, group_runs
+from allometry.inference.latency_fit import LatencySampler, fit_latency
+from allometry.inference.latency_posterior import LatencyPosterior
 from allometry.inference.loss_priors import NO_OFF_VALLEY, LogNormal, LossPriors, default_priors
 from allometry.inference.model import loss_model
 from allometry.inference.posterior import Posterior, group_names
@@ -15,6 +17,8 @@ __all__ = [
     "Convergence",
     "Drift",
     "Grouping",
+    "LatencyPosterior",
+    "LatencySampler",
     "LogNormal",
     "LossPriors",
     "Posterior",
@@ -23,6 +27,7 @@ __all__ = [
     "default_drift",
     "default_priors",
     "fit",
+    "fit_latency",
     "group_names",
     "group_runs",
     "interval_columns",

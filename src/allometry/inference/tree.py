@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -132,7 +132,14 @@ def site_names(tree: xr.DataTree) -> list[str]:
     return [str(name) for name in tree["posterior"].data_vars if name in known]
 
 
-def save_tree(tree: xr.DataTree, record: Record, path: Path) -> None:
+class Attributes(Protocol):
+    """A record that can be written into root attributes."""
+
+    def to_attributes(self) -> dict[str, str]:
+        """One JSON text for each field."""
+
+
+def save_tree(tree: xr.DataTree, record: Attributes, path: Path) -> None:
     """Write the tree with its record as one NetCDF file, whole or not at all."""
     labelled = tree.copy()
     labelled.attrs = dict(labelled.attrs) | record.to_attributes()
@@ -154,7 +161,7 @@ def save_tree(tree: xr.DataTree, record: Record, path: Path) -> None:
 
 
 def load_tree(path: Path) -> tuple[xr.DataTree, Record]:
-    """Read a file that `save_tree` wrote; nothing in it is executed.
+    """Read a posterior of a loss law that `save_tree` wrote; nothing in it is executed.
 
     Raises
     ------
@@ -162,14 +169,7 @@ def load_tree(path: Path) -> tuple[xr.DataTree, Record]:
         If there is no such file, or it is damaged or foreign: one line.
     """
     hint = "Give a file that allometry fit wrote."
-    if not path.is_file():
-        raise InputError("no such file", where=str(path), hint=hint)
-    try:
-        with xr.open_datatree(path, engine="h5netcdf") as opened:
-            tree = opened.load()
-    except Exception as error:  # h5py, h5netcdf and xarray raise many kinds for a damaged file
-        what = "not a NetCDF file that can be read (damaged, or of another kind)"
-        raise InputError(what, where=str(path), hint=hint) from error
+    tree = read_tree(path, hint=hint)
     record = Record.from_attributes({str(k): v for k, v in tree.attrs.items()}, source=str(path))
     if missing := [name for name in REQUIRED_GROUPS if name not in tree.children]:
         what = f"group {', '.join(missing)} is missing"
@@ -177,4 +177,22 @@ def load_tree(path: Path) -> tuple[xr.DataTree, Record]:
     return tree, record
 
 
-__all__ = ["build_tree", "load_tree", "save_tree", "site_names", "site_shapes"]
+def read_tree(path: Path, *, hint: str) -> xr.DataTree:
+    """Read a NetCDF file with groups into memory.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, or it is damaged: one line with the hint.
+    """
+    if not path.is_file():
+        raise InputError("no such file", where=str(path), hint=hint)
+    try:
+        with xr.open_datatree(path, engine="h5netcdf") as opened:
+            return opened.load()
+    except Exception as error:  # h5py, h5netcdf and xarray raise many kinds for a damaged file
+        what = "not a NetCDF file that can be read (damaged, or of another kind)"
+        raise InputError(what, where=str(path), hint=hint) from error
+
+
+__all__ = ["build_tree", "load_tree", "read_tree", "save_tree", "site_names", "site_shapes"]

@@ -1,0 +1,166 @@
+"""One latency law for all sizes against the study's form refitted for every size.
+
+Every size, every batch, the longest prompts and the largest model are left out in turn and
+predicted. Prints the tables of docs/latency.md; --json FILE keeps every figure.
+
+    python benchmarks/latency_law.py [--nuts] [--json FILE]
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import scipy.optimize
+
+from allometry.accounting.devices import named_device
+from allometry.decisions.latency import predict_latency
+from allometry.inference import LatencySampler, fit_latency
+from allometry.inference.latency_work import point_work, shapes_of, usable_rows
+from allometry.observations import read_latency
+
+DEVICE = named_device("h100-sxm")  # the study divides by its 989 TFLOP/s
+LONGEST = 8192  # prompts of this length and more are left out together
+
+
+def study_form(train: pd.DataFrame, test: pd.DataFrame) -> np.ndarray:
+    """FLOPs / alpha + eps (ttft), or bytes / beta + eps + batch eps_b (step), one fit a size.
+
+    With right counts, non-negative, least squares of the relative error; NaN where the size was
+    not timed.
+    """
+    predicted = np.full(len(test), np.nan)
+    for keys, rows in test.groupby(["architecture", "params", "quantity"]):
+        known = train[(train[["architecture", "params", "quantity"]] == list(keys)).all(axis=1)]
+        if len(known) < 3:
+            continue
+        fitted, _ = scipy.optimize.nnls(
+            _features(known) / known["seconds"].to_numpy()[:, None], np.ones(len(known))
+        )
+        predicted[test.index.get_indexer(rows.index)] = _features(rows) @ fitted
+    return predicted
+
+
+def _features(rows: pd.DataFrame) -> np.ndarray:
+    shapes = shapes_of(rows)
+    work = pd.DataFrame(
+        [
+            point_work(shape, row, units=DEVICE.units)
+            for shape, (_, row) in zip(shapes, rows.iterrows(), strict=True)
+        ]
+    )
+    ones = np.ones(len(rows))
+    if rows["quantity"].iloc[0] == "ttft":
+        return np.column_stack([work["linear_flops"] + work["pair_flops"], ones])
+    moved = work["weight_bytes"] + work["cache_bytes"]
+    per_sequence = rows["batch_size"] * (rows["architecture"] == "transformer")
+    return np.column_stack([moved, ones, per_sequence.to_numpy(dtype=float)])
+
+
+def judge(
+    name: str, train: pd.DataFrame, test: pd.DataFrame, sampler: LatencySampler
+) -> pd.DataFrame:
+    """Errors and coverage of both on the rows left out, by architecture and quantity."""
+    posterior = fit_latency(train, law="roofline-two-kernels", device=DEVICE, sampler=sampler)
+    found = predict_latency(posterior, test, force=True)
+    seconds = test["seconds"].to_numpy()
+    rows = test.assign(
+        split=name,
+        error=np.abs(found["seconds_median"].to_numpy() / seconds - 1),
+        covered=(found["run_seconds_q5"].to_numpy() <= seconds)
+        & (seconds <= found["run_seconds_q95"].to_numpy()),
+        width=np.log(found["run_seconds_q95"] / found["run_seconds_q5"]).to_numpy() / 2,
+        study_error=np.abs(study_form(train, test) / seconds - 1),
+    )
+    return rows.groupby(["split", "architecture", "quantity"], as_index=False).agg(
+        rows=("error", "size"),
+        median_error=("error", "median"),
+        p90_error=("error", lambda e: e.quantile(0.9)),
+        coverage_90=("covered", "mean"),
+        half_width=("width", "median"),
+        study_error=("study_error", "median"),
+    )
+
+
+def sizes(table: pd.DataFrame) -> pd.Series:
+    """Nominal size of each row: both architectures have six."""
+    ranks = table.groupby("architecture")["params"].rank(method="dense").astype(int) - 1
+    return ranks.map(dict(enumerate(("160M", "400M", "830M", "1.4B", "2.7B", "7B"))))
+
+
+def splits(table: pd.DataFrame) -> dict[str, pd.Series]:
+    """Rows to leave out, by the name of the split."""
+    size = sizes(table)
+    return (
+        {"in sample": pd.Series(False, index=table.index)}
+        | {f"size {name}": size == name for name in ("160M", "400M", "830M", "1.4B", "2.7B", "7B")}
+        | {f"batch {b:.0f}": table["batch_size"] == b for b in sorted(table["batch_size"].unique())}
+        | {f"prompts of {LONGEST} and more": table["prefill_length"] >= LONGEST}
+    )
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """One row a split, architecture and quantity."""
+    lines = [
+        "| left out | architecture | quantity | rows | median error | 90 % of errors below "
+        "| 90 % coverage | half width | study's form, a fit a size |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in table.itertuples():
+        study = "-" if np.isnan(row.study_error) else f"{row.study_error:.1%}"
+        lines.append(
+            f"| {row.split} | {row.architecture} | {row.quantity} | {row.rows} "
+            f"| {row.median_error:.1%} | {row.p90_error:.1%} | {row.coverage_90:.0%} "
+            f"| {row.half_width:.1%} | {study} |"
+        )
+    return "\n".join(lines)
+
+
+def pooled(table: pd.DataFrame) -> pd.DataFrame:
+    """Splits of one kind together, weighted by rows."""
+    kind = table["split"].str.split(" ").str[0].replace({"in": "nothing (in sample)"})
+    kind = kind.replace({"size": "each size", "batch": "each batch", "prompts": "longest prompts"})
+    columns = ["median_error", "p90_error", "coverage_90", "half_width", "study_error"]
+    rows = []
+    for keys, part in table.assign(split=kind).groupby(
+        ["split", "architecture", "quantity"], sort=False
+    ):
+        weight = part["rows"]
+        means = {
+            c: float((part[c] * weight).sum() / weight[part[c].notna()].sum())
+            if part[c].notna().any()
+            else np.nan
+            for c in columns
+        }
+        rows.append(
+            dict(zip(["split", "architecture", "quantity"], keys, strict=True))
+            | {"rows": int(weight.sum())}
+            | means
+        )
+    return pd.DataFrame(rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--nuts", action="store_true", help="sample every refit (slow)")
+    parser.add_argument("--json", type=Path, help="write every figure here")
+    options = parser.parse_args()
+    sampler = LatencySampler() if options.nuts else LatencySampler(method="laplace", draws=150)
+    table = usable_rows(read_latency("latency").table).table
+    found = []
+    for name, left_out in splits(table).items():
+        began = time.perf_counter()
+        train = table[~left_out].reset_index(drop=True)
+        test = (table[left_out] if left_out.any() else table).reset_index(drop=True)
+        found.append(judge(name, train, test, sampler))
+        print(f"# {name}: {len(test)} rows, {time.perf_counter() - began:.0f} s", flush=True)
+        if options.json:
+            options.json.write_text(json.dumps(pd.concat(found).to_dict("records"), indent=1))
+    everything = pd.concat(found, ignore_index=True)
+    print("\n" + markdown(pooled(everything)) + "\n\n" + markdown(everything))
+
+
+if __name__ == "__main__":
+    main()

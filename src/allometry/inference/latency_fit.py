@@ -1,0 +1,272 @@
+"""`fit_latency`: a table of timings to a `LatencyPosterior`."""
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+
+import jax
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from allometry.accounting.devices import Device
+from allometry.errors import InputError
+from allometry.inference.convergence import Convergence, judge
+from allometry.inference.latency_arrays import group_timings, latency_data
+from allometry.inference.latency_memory import memory_draws
+from allometry.inference.latency_model import WORK_SPREAD, LatencyData, LatencyProgram
+from allometry.inference.latency_posterior import LatencyPosterior
+from allometry.inference.latency_record import LatencyRecord
+from allometry.inference.latency_tree import build_latency_tree
+from allometry.inference.latency_work import (
+    apparent_device,
+    ceilings,
+    device_units,
+    table_work,
+    usable_rows,
+)
+from allometry.inference.mode import Mode, find_mode
+from allometry.inference.nuts import MAX_TREE_DEPTH, ChainDraws, sample
+from allometry.laws.latency import latency_law, latency_law_names
+from allometry.observations import LatencyTable, read_latency
+
+Stage = Callable[[str, int, int], None]
+"""Called with what is being done, how much of it is done, and its total (0: unknown)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LatencySampler:
+    """How a latency posterior is explored.
+
+    Attributes
+    ----------
+    method : str
+        ``nuts``; or ``laplace``, the Gaussian at the mode: a hundred times cheaper, intervals of
+        predictions within a tenth, for many refits.
+    chains, warmup, draws : int
+        Chains; iterations of adaptation and kept draws of each.
+    target : float
+        Acceptance that the step size aims at.
+    workers : int
+        Chains that run at the same time.
+    """
+
+    method: str = "nuts"
+    chains: int = 4
+    warmup: int = 200
+    draws: int = 300
+    target: float = 0.85
+    workers: int = 2
+
+    def __post_init__(self) -> None:
+        if self.method not in ("nuts", "laplace"):
+            raise InputError(f"method must be nuts or laplace, got {self.method!r}")
+
+
+DEFAULT_LATENCY_SAMPLER = LatencySampler()
+
+
+def fit_latency(
+    timings: LatencyTable | pd.DataFrame | str,
+    *,
+    law: str = "auto",
+    device: Device | None = None,
+    sampler: LatencySampler = DEFAULT_LATENCY_SAMPLER,
+    seed: int = 0,
+    progress: Stage | None = None,
+) -> LatencyPosterior:
+    """Fit one latency law to all sizes, both phases and all architectures of a table.
+
+    Parameters
+    ----------
+    timings : LatencyTable, DataFrame or str
+        Checked timings of one device, or anything `read_latency` takes.
+    law : str
+        A latency law, or ``auto``: the one of larger evidence (Laplace, at the mode).
+    device : Device, optional
+        Its data sheet: effective rates are then shares below one. By default that of the device
+        the table names; where none is known, the largest rates in the table stand in and shares
+        may pass one.
+    sampler : LatencySampler
+        Method, chains and draws.
+    seed : int
+        Seed of everything random.
+    progress : callable, optional
+        See `Stage`.
+
+    Raises
+    ------
+    InputError
+        If no row can be used, or the table mixes devices.
+    """
+    began = time.perf_counter()
+    checked = timings if isinstance(timings, LatencyTable) else read_latency(timings)
+    used = usable_rows(checked.table)
+    _require_one_device(used.table, checked.source)
+    sheet = ceilings(used.table, device)
+    notes = []
+    out_of_memory = checked.out_of_memory
+    if out_of_memory.empty:
+        notes.append("no point ran out of memory: the largest batch that fits follows the prior")
+    if sheet is None:
+        units = device_units(used.table)
+        sheet_used = apparent_device(used.table, units=units)
+        notes.append(
+            f"no data sheet of the device is known: shares are of the largest rates in the table, "
+            f"and {units} block(s) of work are taken to run at a time (device=, --device)"
+        )
+    else:
+        sheet_used = sheet
+    groups = group_timings(used.table)
+    candidates = latency_law_names() if law == "auto" else (law,)
+    with jax.enable_x64(True):
+        work = table_work(used.table, sheet_used)
+        found: list[tuple[LatencyProgram, LatencyData, Mode]] = []
+        for index, name in enumerate(candidates):
+            if progress is not None:
+                progress("finding the mode", index, len(candidates))
+            chosen = latency_law(name)
+            program = LatencyProgram(
+                law=chosen, structure=groups.structure(chosen, bounded=sheet is not None)
+            )
+            data = latency_data(used.table, work, groups, chosen, bounded=sheet is not None)
+            found.append((program, data, find_mode(start_vector(program, data), program, data)))
+        evidences = [_log_evidence(mode, program.size) for program, _, mode in found]
+        program, data, mode = found[int(np.argmax(evidences))]
+        chains = _draw(mode, program, data, sampler, seed, progress)
+        memory = memory_draws(
+            used.table,
+            out_of_memory,
+            capacity=sheet_used.memory_bytes,
+            architectures=groups.architectures,
+            draws=chains.diverging.size,
+            seed=seed,
+        )
+        tree = build_latency_tree(
+            chains=chains,
+            program=program,
+            data=data,
+            groups=groups,
+            table=used.table,
+            memory=memory,
+            seed=seed,
+        )
+    convergence = _verdict(chains, sampler.method, mode, time.perf_counter() - began)
+    record = LatencyRecord(
+        law=program.law.name,
+        method=sampler.method,
+        architectures=groups.architectures,
+        device=sheet_used,
+        bounded=sheet is not None,
+        law_evidence=dict(zip(candidates, evidences, strict=True)) if law == "auto" else {},
+        convergence=convergence,
+        source=checked.source,
+        sha256=checked.sha256,
+        excluded=(*used.excluded, *_counted(checked)),
+        warnings=(*checked.warnings, *notes),
+        seed=seed,
+        versions={n: version(n) for n in ("allometry", "jax", "numpyro", "arviz-base", "numpy")},
+    )
+    return LatencyPosterior(idata=tree, record=record)
+
+
+def start_vector(program: LatencyProgram, data: LatencyData) -> npt.NDArray[np.float64]:
+    """Where the climb starts: prior means, no effects, noise of 5 %."""
+    structure = program.structure
+    loc = np.asarray(data.loc)
+    k = [coefficient for coefficient, _ in structure.active]
+    return np.concatenate(
+        [
+            [np.log(WORK_SPREAD)],
+            np.full(structure.n_noises, np.log(0.05)),
+            loc,
+            loc[k],
+            np.zeros(2 * structure.n_cells),
+        ]
+    )
+
+
+def _log_evidence(mode: Mode, size: int) -> float:
+    # Laplace: the Gaussian's volume is that of the whitening map.
+    volume = np.linalg.slogdet(np.asarray(mode.whitening.hyper))[1]
+    return float(mode.log_posterior + volume + 0.5 * size * np.log(2 * np.pi))
+
+
+def _draw(
+    mode: Mode,
+    program: LatencyProgram,
+    data: LatencyData,
+    sampler: LatencySampler,
+    seed: int,
+    progress: Stage | None,
+) -> ChainDraws:
+    if sampler.method == "laplace":
+        shape = (sampler.chains, sampler.draws)
+        z = np.random.default_rng([seed, 7]).normal(size=(*shape, program.size))
+        return ChainDraws(
+            x=mode.whitening.apply(z),
+            diverging=np.zeros(shape, dtype=bool),
+            steps=np.zeros(shape, dtype=np.int64),
+            acceptance=np.ones(shape),
+            energy=np.zeros(shape),
+            step_size=np.zeros(sampler.chains),
+        )
+    if progress is not None:
+        progress("compiling the sampler", 0, 0)
+
+    def tell(done: int, total: int) -> None:
+        if progress is not None:
+            progress("sampling", done, total)
+
+    return sample(
+        program,
+        data,
+        mode.whitening,
+        chains=sampler.chains,
+        warmup=sampler.warmup,
+        draws=sampler.draws,
+        seed=seed,
+        target=sampler.target,
+        workers=sampler.workers,
+        progress=tell,
+    )
+
+
+def _verdict(chains: ChainDraws, method: str, mode: Mode, seconds: float) -> Convergence:
+    if method == "nuts":
+        return judge(
+            draws=chains.x,
+            divergences=int(chains.diverging.sum()),
+            tree_depth_hits=int((chains.steps >= 2**MAX_TREE_DEPTH - 1).sum()),
+            log_posteriors=np.asarray([mode.log_posterior]),
+            seconds=seconds,
+        )
+    n = float(chains.x.shape[0] * chains.x.shape[1])
+    reached = mode.gradient < 1e-2
+    return Convergence(
+        converged=reached,
+        divergences=0,
+        max_rhat=1.0,
+        min_ess_bulk=n,
+        min_ess_tail=n,
+        tree_depth_hits=0,
+        starts_agree=1,
+        starts=1,
+        seconds=seconds,
+        reasons=() if reached else (f"the climb stopped at whitened gradient {mode.gradient:.2g}",),
+        advice=() if reached else ("sample instead (--method nuts)",),
+    )
+
+
+def _require_one_device(table: pd.DataFrame, source: str) -> None:
+    names = sorted(set(table["device"].dropna().astype(str))) if "device" in table else []
+    if len(names) > 1:
+        what = f"timings of {len(names)} devices: {', '.join(names[:5])}"
+        raise InputError(what, where=source, hint="Fit one device at a time.")
+
+
+def _counted(checked: LatencyTable) -> list[tuple[int, str]]:
+    counts = Counter(row.reason for row in checked.excluded)
+    return [(count, reason) for reason, count in counts.most_common()]

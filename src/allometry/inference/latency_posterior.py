@@ -1,0 +1,136 @@
+"""The posterior of a latency law: draws by architecture, with all that is needed to predict."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import xarray as xr
+
+from allometry.errors import InputError
+from allometry.inference.convergence import require_converged
+from allometry.inference.latency_record import LatencyRecord
+from allometry.inference.summary import interval_columns
+from allometry.inference.tree import read_tree, save_tree
+from allometry.laws.latency import LatencyLaw, latency_law
+
+Draws = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class LatencyPosterior:
+    """Posterior of a latency law for one device, architecture by architecture.
+
+    Attributes
+    ----------
+    idata : DataTree
+        ArviZ tree. Its ``posterior`` has ``coefficient`` (natural units) by name and architecture,
+        the sampler's sites, noise by architecture and quantity, and effects by cell.
+    record : LatencyRecord
+        Law, device, diagnostics and provenance.
+    """
+
+    idata: xr.DataTree
+    record: LatencyRecord
+
+    @property
+    def law(self) -> LatencyLaw:
+        """The law that was fitted."""
+        return latency_law(self.record.law)
+
+    @property
+    def n_draws(self) -> int:
+        """Draws over all chains."""
+        sizes = self.idata["posterior"].sizes
+        return int(sizes["chain"] * sizes["draw"])
+
+    def draws(self, name: str) -> Draws:
+        """Draws of a variable with chains joined, shape (draw, ...)."""
+        values = self.idata["posterior"][name].to_numpy()
+        return np.asarray(values.reshape(-1, *values.shape[2:]), dtype=np.float64)
+
+    def values(self, architecture: str) -> dict[str, Draws]:
+        """Coefficients of an architecture in their natural units, each (draw, 1).
+
+        Raises
+        ------
+        InputError
+            If that architecture was not timed.
+        """
+        a = self.architecture_index(architecture)
+        table = self.draws("coefficient")[:, :, a]
+        # What does not concern an architecture multiplies work that it does not have.
+        filled = np.where(np.isnan(table), 1.0, table)
+        return {name: filled[:, k, None] for k, name in enumerate(self.law.names)}
+
+    def architecture_index(self, architecture: str) -> int:
+        """Index of an architecture, or one InputError that lists those that were timed."""
+        known = self.record.architectures
+        if architecture not in known:
+            what = f"no timings of architecture {architecture!r}; timed: {', '.join(known)}"
+            raise InputError(what, where=self.record.source)
+        return known.index(architecture)
+
+    def noise(self, architecture: str, quantity: str) -> Draws:
+        """Student-t scale of a log timing, shape (draw,)."""
+        phase = 2 * self.architecture_index(architecture) + (quantity == "step_time")
+        return np.asarray(np.exp(self.draws("log_noise")[:, phase]))
+
+    def cell_effects(self, cell: str) -> tuple[Draws, Draws] | None:
+        """Effects on launches and on work of a timed shape, (draw,); None for another."""
+        names = [str(name) for name in self.idata["posterior"]["cell"].to_numpy()]
+        if cell not in names:
+            return None
+        c = names.index(cell)
+        return self.draws("launch_effect")[:, c], self.draws("work_effect")[:, c]
+
+    def require_converged(self, *, force: bool = False) -> None:
+        """Raise `NotConvergedError` unless the fit converged or `force` is set."""
+        require_converged(self.record.convergence, force=force, where=self.record.source)
+
+    def summary(self) -> pd.DataFrame:
+        """One row a coefficient and architecture, in natural units and in FLOP/s or bytes/s."""
+        device = self.record.device
+        peak = {"flops": device.flops, "bandwidth": device.bandwidth, "log": 1.0}
+        unit = {"flops": "FLOP/s", "bandwidth": "bytes/s"}
+        rows = []
+        table = self.draws("coefficient")
+        for k, coefficient in enumerate(self.law.coefficients):
+            for a, architecture in enumerate(self.record.architectures):
+                if np.isnan(table[:, k, a]).any():
+                    continue
+                share = table[:, k, a] if coefficient.kind != "log" else np.full(len(table), np.nan)
+                absolute = table[:, k, a] * peak[coefficient.kind]
+                timed = "seconds" in coefficient.name or coefficient.name.startswith("launch")
+                rows.append(
+                    {
+                        "architecture": architecture,
+                        "coefficient": coefficient.name,
+                        "unit": unit.get(coefficient.kind) or ("s" if timed else "1"),
+                        "share_of_peak": float(np.median(share)),
+                    }
+                    | {n: float(v) for n, v in interval_columns("value", absolute).items()}
+                )
+        return pd.DataFrame(rows)
+
+    def save(self, path: str | Path) -> Path:
+        """Write everything into one NetCDF file, whole or not at all."""
+        target = Path(path)
+        save_tree(self.idata, self.record, target)
+        return target
+
+    @classmethod
+    def load(cls, path: str | Path) -> "LatencyPosterior":
+        """Read a posterior that `save` wrote; nothing in the file is executed.
+
+        Raises
+        ------
+        InputError
+            If the file is missing, damaged or foreign.
+        """
+        tree = read_tree(Path(path), hint="Give a file that allometry latency fit wrote.")
+        attributes = {str(k): v for k, v in tree.attrs.items()}
+        record = LatencyRecord.from_attributes(attributes, source=str(path))
+        latency_law(record.law)
+        return cls(idata=tree, record=record)

@@ -1,0 +1,217 @@
+"""From rows of a latency table to `Work`: shapes, ceilings, and what cannot be used."""
+
+import re
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+
+from allometry.accounting import (
+    VOCAB_SIZE,
+    Shape,
+    TransformerShape,
+    XLSTMShape,
+    choose_shape,
+    count_params,
+    decode_bytes,
+    decode_flops,
+    prefill_bytes,
+    prefill_flops,
+)
+from allometry.accounting.devices import Device, find_device
+from allometry.errors import InputError
+from allometry.laws.latency import Mixer, Work
+
+ARCHITECTURES: dict[str, Mixer] = {"transformer": "attention", "xlstm": "recurrent"}
+"""Architectures whose work the accounting counts, with their token mixer."""
+
+PARAMS_TOLERANCE = 0.03
+"""A shape whose params are further from the row's (relative) is not the model that was timed."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UsedRows:
+    """Rows that can be modelled, and why the others cannot.
+
+    Attributes
+    ----------
+    table : DataFrame
+        The rows used, numbered from 0.
+    excluded : tuple of (count, reason)
+        Rows left out, by reason.
+    """
+
+    table: pd.DataFrame
+    excluded: tuple[tuple[int, str], ...]
+
+
+def usable_rows(table: pd.DataFrame) -> UsedRows:
+    """Rows of a known architecture with a prompt; the others with the reason.
+
+    A time to first token after no prompt is a decode step under another name, and a step after no
+    prompt attends to a cache whose padding is unknown.
+
+    Raises
+    ------
+    InputError
+        If no row is left.
+    """
+    reasons = pd.Series("", index=table.index)
+    known = ", ".join(ARCHITECTURES)
+    unknown = ~table["architecture"].isin(list(ARCHITECTURES))
+    names = ", ".join(sorted(set(table.loc[unknown, "architecture"].astype(str))))
+    reasons[unknown] = f"architecture {names} is none of {known}"
+    reasons[~unknown & (table["prefill_length"] < 1)] = "no prompt (prefill_length 0)"
+    kept = table[reasons == ""].reset_index(drop=True)
+    if kept.empty:
+        raise InputError(f"no row can be used: {'; '.join(set(reasons))}", where="latency table")
+    counts = reasons[reasons != ""].value_counts()
+    return UsedRows(
+        table=kept, excluded=tuple((int(count), str(why)) for why, count in counts.items())
+    )
+
+
+def row_shape(row: pd.Series) -> Shape:
+    """Shape of the model in a row: its widths where they are known, else the family's.
+
+    Raises
+    ------
+    InputError
+        If the widths do not give the row's params.
+    """
+
+    def width(name: str, default: int = 0) -> int:
+        value = row.get(name)
+        return default if value is None or pd.isna(value) else int(value)
+
+    architecture = str(row["architecture"])
+    vocab_size = width("vocab_size", VOCAB_SIZE)
+    if not (width("d_model") and width("n_layers") and width("n_heads")):
+        return choose_shape(architecture, float(row["params"]), vocab_size=vocab_size).shape
+    common = {
+        "d_model": width("d_model"),
+        "n_layers": width("n_layers"),
+        "n_heads": width("n_heads"),
+        "d_ff": width("d_ff"),
+        "vocab_size": vocab_size,
+    }
+    shape: Shape
+    if architecture == "transformer":
+        head = width("head_dim_v") or width("head_dim_qk")
+        shape = TransformerShape(**common, n_kv_heads=width("n_kv_heads"), head_dim=head)
+    else:
+        shape = XLSTMShape(
+            **common,
+            head_dim_v=width("head_dim_v"),
+            head_dim_qk=width("head_dim_qk"),
+            chunk_size=width("chunk_size", 64),
+        )
+    params = count_params(shape).total
+    if abs(params / float(row["params"]) - 1) > PARAMS_TOLERANCE:
+        what = f"the widths give {params:,} params, the row says {float(row['params']):,.0f}"
+        raise InputError(what, where=f"latency table, row {row.name}", hint="Correct the widths.")
+    return shape
+
+
+def ceilings(table: pd.DataFrame, device: Device | None = None) -> Device | None:
+    """Data sheet for a table: the one given, else of the device that its rows name, else None."""
+    if device is not None:
+        return device
+    names = set(table["device"].dropna().astype(str)) if "device" in table else set()
+    return find_device(names.pop()) if len(names) == 1 else None
+
+
+def point_work(shape: Shape, row: pd.Series, *, units: int) -> dict[str, float]:
+    """Work of one row, without ceilings; `units` are multiprocessors or threads."""
+    B, T = int(row["batch_size"]), int(row["prefill_length"])
+    n, heads = shape.n_layers, shape.n_heads
+    rounds = float(-(-B * heads // units))
+    attention = isinstance(shape, TransformerShape)
+    work = dict.fromkeys(
+        ("prompt_logit_flops", "pair_flops", "channels", "key_rounds", "chunk_rounds", "blocks"),
+        0.0,
+    )
+    if row["quantity"] == "step_time":
+        generated = int(row.get("generation_length") or 1)
+        context = T + (generated + 1) // 2  # of the middle step
+        flops, moved = (f(shape, context, batch_size=B) for f in (decode_flops, decode_bytes))
+        work["blocks"] = float(n * B * heads)
+        if attention:
+            # The cache is allocated, and walked along, for the longest sequence to come.
+            work["key_rounds"] = n * rounds * (T + generated)
+        rows = B
+    else:
+        flops, moved = (f(shape, T, batch_size=B) for f in (prefill_flops, prefill_bytes))
+        rows = B * T
+        work["prompt_logit_flops"] = 2.0 * B * (T - 1) * shape.d_model * shape.vocab_size
+        if isinstance(shape, TransformerShape):
+            work["pair_flops"] = flops.sequence_mixing  # fused: its rate has the keys and values
+            work["channels"] = float(n * heads * shape.head_dim * rows)
+        else:
+            work["chunk_rounds"] = n * rounds * -(-T // shape.chunk_size)
+    return work | {
+        "decode": float(row["quantity"] == "step_time"),
+        "many_rows": float(rows > 1),
+        "layers": float(n),
+        "linear_flops": flops.linear,
+        "weight_bytes": moved.weights,
+        "activation_bytes": moved.activations,
+        "cache_bytes": 0.0 if work["pair_flops"] else moved.cache,
+    }
+
+
+def table_work(table: pd.DataFrame, device: Device, shapes: list[Shape] | None = None) -> Work:
+    """Work of every row on a device."""
+    shapes = shapes_of(table) if shapes is None else shapes
+    rows = [
+        point_work(shape, row, units=device.units)
+        for shape, (_, row) in zip(shapes, table.iterrows(), strict=True)
+    ]
+    columns = pd.DataFrame(rows).assign(peak_flops=device.flops, peak_bandwidth=device.bandwidth)
+    return Work(**{str(name): jnp.asarray(columns[name].to_numpy()) for name in columns})
+
+
+def shapes_of(table: pd.DataFrame) -> list[Shape]:
+    """Shape of every row, each distinct model found once."""
+    widths = [
+        *("architecture", "params", "d_model", "n_layers", "n_heads", "n_kv_heads", "head_dim_qk"),
+        *("head_dim_v", "d_ff", "vocab_size", "chunk_size"),
+    ]
+    names = [name for name in widths if name in table]
+    known: dict[tuple[object, ...], Shape] = {}
+    found = []
+    for (_, row), key in zip(table.iterrows(), table[names].itertuples(index=False), strict=True):
+        key = tuple(None if pd.isna(value) else value for value in key)
+        if key not in known:
+            known[key] = row_shape(row)
+        found.append(known[key])
+    return found
+
+
+def apparent_device(table: pd.DataFrame, *, units: int = 1) -> Device:
+    """Stand-in for a data sheet: the largest rates that the table itself shows.
+
+    No ceilings: effective rates may pass them.
+    """
+    shapes = shapes_of(table)
+    flops, bandwidth = [], []
+    for shape, (_, row) in zip(shapes, table.iterrows(), strict=True):
+        work = point_work(shape, row, units=units)
+        seconds = float(row["seconds"])
+        flops.append((work["linear_flops"] + work["pair_flops"]) / seconds)
+        bandwidth.append((work["weight_bytes"] + work["cache_bytes"]) / seconds)
+    return Device(
+        name="apparent",
+        flops=float(np.max(flops)),
+        bandwidth=float(np.max(bandwidth)),
+        memory_bytes=float("inf"),
+        units=units,
+    )
+
+
+def device_units(table: pd.DataFrame) -> int:
+    """Blocks of work that run at a time where no data sheet is known: a CPU's threads, else 1."""
+    names = set(table["device"].dropna().astype(str)) if "device" in table else set()
+    found = re.search(r"(\d+) threads?", names.pop()) if len(names) == 1 else None
+    return int(found.group(1)) if found else 1
