@@ -71,7 +71,7 @@ SUBCOMMANDS: tuple[tuple[str, str, str, tuple[tuple[str, str, str], ...]], ...] 
         HARNESS,
         "Many runs: plan, run, watch, collect.",
         (
-            ("plan", "sweep:plan_command", "Plan isoflop or token/param runs, and price them."),
+            ("plan", "sweep_plan:plan_command", "Plan isoflop or token/param runs, and price them."),
             ("run", "sweep:run_command", "Make the runs of a plan, here or on a cluster."),
             ("status", "sweep:status_command", "How far a sweep is."),
             ("collect", "sweep:collect_command", "Write the runs table and the loss curves."),
