@@ -8,7 +8,7 @@ FULL := $(VENV)/.setup-full
 SWEEP ?= sweep
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint format bench gpu-check docs dist clean measured measured-table
+.PHONY: help setup demo test test-slow lint format bench gpu-check test-triton39 docs dist clean measured measured-table
 
 help:  ## Say what each target does
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -34,6 +34,16 @@ test: $(FULL)  ## Set up and run the tests (minutes)
 
 test-slow: $(FULL)  ## Run the slow tests (calibration, long sequences; up to hours)
 	$(BIN)/python -m pytest -m slow
+
+gpu-check: $(FULL)  ## On a CUDA machine: every kernel check and benchmark (8 minutes)
+	$(BIN)/python benchmarks/gpu_check.py -o gpu_check.json
+
+test-triton39: $(FULL)  ## Run the kernel tests on triton 3.9.0, in an environment of its own
+	test -x $(VENV)-triton39/bin/python || $(PYTHON) -m venv $(VENV)-triton39
+	$(VENV)-triton39/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 numpy==2.4.6 pytest==9.2.0 hypothesis==6.170.17 rich
+	$(VENV)-triton39/bin/python -m pip install --quiet --disable-pip-version-check triton==3.9.0
+	$(VENV)-triton39/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	cd tests/kernels && TRITON_INTERPRET=1 ../../$(VENV)-triton39/bin/python -m pytest --confcutdir=. -c ../../pyproject.toml . -k triton
 
 lint: $(FULL)  ## ruff, mypy, import-linter
 	$(BIN)/ruff check .

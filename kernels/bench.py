@@ -1,4 +1,4 @@
-"""How fast is the mLSTM cell on this device, beside what the device can do and beside its peers?
+"""Time the mLSTM cell on a device, beside what the device can do and beside its peers.
 
 Peaks are measured in the same run: a large matrix product of the same dtype, and a large copy.
 FLOPs and bytes are the accounting's, so a share of peak does not reward recomputation.
@@ -128,7 +128,7 @@ def measure_peaks(device: torch.device, dtype: torch.dtype, *, repeats: int = 20
 
 
 def cell_flops(shape: BenchShape, kind: str) -> float:
-    """FLOPs of a pass by the accounting, exact causal share of the pairs, at `shape.chunk` or 64."""
+    """FLOPs of a pass by the accounting, with the exact share of pairs, at `shape.chunk` or 64."""
     rows = shape.batch * shape.heads
     if kind == "step":
         return float(rows * mlstm_step_flops(shape.d_qk, shape.d_v))
@@ -153,7 +153,7 @@ def cell_flops(shape: BenchShape, kind: str) -> float:
 def cell_bytes(shape: BenchShape, kind: str) -> float:
     """Bytes that a pass must move; for the backward pass, twice the forward's."""
     rows, a, c = shape.batch * shape.heads, shape.d_qk, shape.d_v
-    item = getattr(torch, shape.dtype).itemsize
+    item = int(getattr(torch, shape.dtype).itemsize)
     if kind == "step":  # state read and written, q, k, v read, h written
         return float(rows * (2 * 4 * (a * c + a + 1) + item * (2 * a + 2 * c) + 8))
     per_token = mlstm_bytes_per_token(a, c, shape.chunk or 64, activation_bytes=item)
@@ -187,10 +187,10 @@ def _peer_mlstm_kernels(shape: BenchShape, device: torch.device) -> Cell:
 
     name = "chunkwise--triton_xl_chunk" if device.type == "cuda" else "chunkwise--native_custbw"
     kernel: Cell = get_mlstm_kernel(name)
-    options = (
-        {"autocast_kernel_dtype": getattr(torch, shape.dtype)} if device.type == "cuda" else {}
-    )
-    return lambda *inputs: kernel(*inputs, chunk_size=shape.chunk or 128, **options)
+    options: dict[str, Any] = {"chunk_size": shape.chunk or 128}
+    if device.type == "cuda":
+        options["autocast_kernel_dtype"] = getattr(torch, shape.dtype)
+    return lambda *inputs: kernel(*inputs, **options)
 
 
 def _peer_fla(shape: BenchShape, device: torch.device) -> Cell:
@@ -297,7 +297,9 @@ def bench_kernels(
             peaks[shape.dtype] = measure_peaks(device, getattr(torch, shape.dtype))
         for kind in passes:
             # Made one at a time, so that one backend's memory is free for the next.
-            names = _steps(shape, device) if kind == "step" else cells(shape, device)
+            names: dict[str, Callable[[], Any]] = (
+                _steps(shape, device) if kind == "step" else cells(shape, device)
+            )
             for name, make in names.items():
                 report(f"{name} {kind} {shape.label}")
                 seconds, error = float("nan"), ""

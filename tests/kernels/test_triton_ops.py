@@ -8,7 +8,8 @@ from triton_cases import GUARD, SENTINEL, guarded_buffers, triton_form
 
 from allometry.errors import InputError
 from allometry.kernels import mlstm, mlstm_step, reference
-from allometry.kernels.check import Case, check_case
+from allometry.kernels.check import check_case
+from allometry.kernels.check_cases import Case
 from allometry.kernels.triton_ops import _forward_op, mlstm_step_triton
 from allometry.kernels.triton_sizes import INTERPRETED
 
@@ -25,7 +26,7 @@ def faults(case: Case, dtype: str) -> list[str]:
     return [f"{x.quantity}: {x.worst:.3g} x the bound" for x in found if not x.ok]
 
 
-@settings(max_examples=6)
+@settings(max_examples=6, deadline=None, derandomize=True)
 @given(
     shape=SHAPES,
     chunk=st.sampled_from([16, 32, 64]),

@@ -1,4 +1,4 @@
-"""``allometry kernels``: are the mLSTM kernels right on this device, and how fast are they?"""
+"""``allometry kernels``: check the mLSTM kernels on this device, and time them."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -44,13 +44,8 @@ def check_command(
     json
         Print one JSON document instead of a table.
     """
-    from allometry.kernels.check import (
-        DTYPES,
-        QUICK_CASES,
-        available_backends,
-        cases_for,
-        check_kernels,
-    )
+    from allometry.kernels.check import DTYPES, available_backends, cases_for, check_kernels
+    from allometry.kernels.check_cases import QUICK_CASES
 
     where = _device(device)
     possible = available_backends(where)

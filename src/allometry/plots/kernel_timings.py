@@ -1,6 +1,7 @@
 """How long the mLSTM kernels take: one panel, one line a pass and shape."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Hashable
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -53,7 +54,7 @@ def plot_kernel_timings(table: pd.DataFrame, *, ax: "Axes | None" = None) -> "Ax
     return ax
 
 
-def _label(row: dict[str, object]) -> str:
+def _label(row: dict[Hashable, Any]) -> str:
     time = "" if row["pass"] == "step" else f" T{row['time']}"
     chunk = row["chunk"]
     cut = "" if chunk is None or pd.isna(chunk) else f" chunk {int(float(str(chunk)))}"
