@@ -1,0 +1,42 @@
+"""How good a predictive distribution was, once the runs are known."""
+
+import numpy as np
+import numpy.typing as npt
+
+from allometry.criticism.fitted_runs import noise_log_density
+
+Array = npt.NDArray[np.float64]
+
+
+def crps(draws: Array, observed: Array) -> Array:
+    """Continuous ranked probability score of draws (draw, point), shape (point,); lower is better.
+
+    E|X - y| - E|X - X'| / 2 over the draws, in the unit of the draws (Gneiting and Raftery 2007,
+    eq. 20); of a point mass it is the absolute error.
+    """
+    n = len(draws)
+    ordered = np.sort(draws, axis=0)
+    rank = np.arange(1, n + 1)[:, None]
+    half_spread = ((2 * rank - n - 1) * ordered).sum(axis=0) / n**2
+    return np.asarray(np.abs(draws - observed).mean(axis=0) - half_spread)
+
+
+def covered(draws: Array, observed: Array, level: float) -> npt.NDArray[np.bool_]:
+    """Whether each point lies in the equal-tailed interval of the draws (draw, point)."""
+    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return np.asarray((low <= observed) & (observed <= high))
+
+
+def log_score(log_mean: Array, sd: Array, observed: Array) -> Array:
+    """Log density of observed log loss under the mixture over draws, (point,); higher is better.
+
+    The noise's Student-t at location `log_mean` and scale `sd` (draw, point) each.
+    """
+    density = noise_log_density((observed - log_mean) / sd) - np.log(sd)
+    top = density.max(axis=0)
+    return np.asarray(top + np.log(np.exp(density - top).mean(axis=0)))
+
+
+def relative_error(predicted: Array, observed: Array) -> Array:
+    """Predicted over observed loss minus one, from their logs."""
+    return np.asarray(np.expm1(predicted - observed))
