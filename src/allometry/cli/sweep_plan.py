@@ -1,0 +1,244 @@
+"""``allometry sweep plan``: which runs, and what they cost."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from allometry.cli.output import emit, stderr
+from allometry.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from allometry.harness.sweep import Optima, Recipe
+
+Many = Parameter(consume_multiple=True, negative=())
+
+
+def plan_command(
+    *,
+    design: Literal["isoflop", "token-param", "study"],
+    output: Annotated[Path, Parameter(name=["-o", "--output"])],
+    architectures: Annotated[list[str], Many] = ["transformer", "xlstm"],  # noqa: B006 (help shows it)
+    contexts: Annotated[list[int] | None, Many] = None,
+    budgets: Annotated[list[float] | None, Many] = None,
+    sizes_per_budget: int = 7,
+    spread: tuple[float, float] = (0.2, 5.0),
+    sizes: Annotated[list[float] | None, Many] = None,
+    ratios: Annotated[list[float] | None, Many] = None,
+    vocab_size: int | None = None,
+    corpus: Path | None = None,
+    optima: Path | None = None,
+    batch_tokens: float | None = None,
+    learning_rate: Annotated[list[str] | None, Many] = None,
+    seeds: Annotated[list[int], Many] = [0],  # noqa: B006 (help shows it)
+    seeds_at: Annotated[list[float] | None, Many] = None,
+    add: Path | None = None,
+    device: str = "h100",
+    mfu: float | None = None,
+    flops_per_second: float | None = None,
+    threads: int = 1,
+    price_per_hour: float | None = None,
+    json: bool = False,
+) -> int:
+    """Plan a sweep: write a table with one row a run, and print what it costs.
+
+    Parameters
+    ----------
+    design
+        ``isoflop``: valleys at fixed budgets. ``token-param``: sizes, each at several tokens per
+        param. ``study``: the 640 runs of the reference study, as they are.
+    output
+        The plan: .csv, .parquet or .jsonl.
+    architectures
+        transformer, xlstm.
+    contexts
+        Tokens a sequence.
+    budgets
+        Training FLOPs (isoflop).
+    sizes_per_budget
+        Sizes of a valley (isoflop).
+    spread
+        Smallest and largest size as shares of the expected optimum (isoflop).
+    sizes
+        Params with embeddings (token-param).
+    ratios
+        Tokens per param (token-param).
+    vocab_size
+        Vocabulary of the models; default: the corpus's, else the study's 50,304.
+    corpus
+        Folder of the corpus, for its vocabulary.
+    optima
+        Where optima are expected: ``allocate --json`` of an earlier fit, or a CSV with
+        architecture, context_length, flops, params. Default: the published law of Chinchilla.
+    batch_tokens
+        Tokens a step; default by budget.
+    learning_rate
+        Peak rate for all, ``3e-3``, or by architecture, ``xlstm=2e-3``; default: the study's.
+    seeds
+        Each run once for each.
+    seeds_at
+        Budgets at which seeds after the first are run; default: all.
+    add
+        A plan to put before this one.
+    device
+        What hours and cost are of: a data-sheet name, or cpu (measured here).
+    mfu
+        Share of the device's peak that training reaches.
+    flops_per_second
+        What training reaches, instead of the device's peak and MFU.
+    threads
+        CPU threads of a run, for --device cpu.
+    price_per_hour
+        Of one device.
+    json
+        Print the summary as one JSON document.
+    """
+    import warnings
+
+    from allometry.harness.sweep import (
+        PlanWarning,
+        check_plan,
+        device_named,
+        join_plans,
+        price_plan,
+        read_plan,
+        write_plan,
+    )
+
+    recipe = _recipe(vocab_size, corpus, batch_tokens, learning_rate, seeds, seeds_at)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", PlanWarning)
+        plan = _designed(
+            design,
+            recipe,
+            architectures=architectures,
+            contexts=contexts or [],
+            budgets=budgets or [],
+            sizes_per_budget=sizes_per_budget,
+            spread=spread,
+            sizes=sizes or [],
+            ratios=ratios or [],
+            optima=optima,
+        )
+    said = [str(warning.message) for warning in caught]
+    for line in said:
+        stderr.print(f"warning: {line}", soft_wrap=True, markup=False, highlight=False)
+    if add is not None:
+        before = read_plan(add)
+        plan = join_plans(before[[name for name in plan.columns if name in before]], plan)
+    priced_on = device_named(device, mfu=mfu, flops_per_second=flops_per_second, threads=threads)
+    plan = price_plan(check_plan(plan), priced_on, price_per_hour=price_per_hour)
+    write_plan(plan, output)
+    if not json:
+        emit(_valleys(plan), as_json=False)
+    summary: dict[str, Any] = {
+        "plan": str(output),
+        "runs": len(plan),
+        "flops": float(plan.flops.sum()),
+        "device": priced_on.name,
+        "flops_per_second": priced_on.flops_per_second,
+        "mfu": priced_on.mfu,
+        "device_hours": float(plan.hours.sum()),
+        "cost": float(plan.cost.sum()) if "cost" in plan else None,
+    }
+    emit(summary | ({"warnings": said} if json else {}), as_json=json)
+    return 0
+
+
+def _designed(
+    design: str,
+    recipe: "Recipe",
+    *,
+    architectures: list[str],
+    contexts: list[int],
+    budgets: list[float],
+    sizes_per_budget: int,
+    spread: tuple[float, float],
+    sizes: list[float],
+    ratios: list[float],
+    optima: Path | None,
+) -> "pd.DataFrame":
+    from allometry.harness.sweep import plan_isoflop, plan_token_param, study_plan
+
+    if design == "study":
+        if contexts or budgets or sizes or ratios:
+            what = "--design study takes no --contexts, --budgets, --sizes or --ratios"
+            raise InputError(what, hint="It is the study as it was made.")
+        return study_plan()
+    if design == "token-param":
+        return plan_token_param(
+            architectures=architectures,
+            context_lengths=contexts,
+            sizes=sizes,
+            ratios=ratios,
+            recipe=recipe,
+        )
+    return plan_isoflop(
+        architectures=architectures,
+        context_lengths=contexts,
+        budgets=budgets,
+        sizes_per_budget=sizes_per_budget,
+        spread=spread,
+        optima=_optima(optima),
+        recipe=recipe,
+    )
+
+
+def _optima(path: Path | None) -> "Optima":
+    from allometry.harness.sweep import Optima, read_optima
+
+    return Optima(table=read_optima(path) if path else None)
+
+
+def _recipe(
+    vocab_size: int | None,
+    corpus: Path | None,
+    batch_tokens: float | None,
+    learning_rate: list[str] | None,
+    seeds: list[int],
+    seeds_at: list[float] | None,
+) -> "Recipe":
+    from allometry.accounting import VOCAB_SIZE
+    from allometry.harness.sweep import Recipe
+
+    if vocab_size is None and corpus is not None:
+        from allometry.harness.corpus import read_manifest
+
+        vocab_size = read_manifest(corpus).vocab_size
+    return Recipe(
+        vocab_size=vocab_size or VOCAB_SIZE,
+        batch_tokens=batch_tokens,
+        learning_rates=_rates(learning_rate or []),
+        seeds=tuple(seeds),
+        seeds_at=tuple(seeds_at or ()),
+    )
+
+
+def _rates(given: list[str]) -> dict[str, float]:
+    rates: dict[str, float] = {}
+    for text in given:
+        name, _, value = text.rpartition("=")
+        try:
+            rate = float(value)
+        except ValueError as error:
+            what = f"--learning-rate {text!r} is neither a number nor ARCHITECTURE=NUMBER"
+            raise InputError(what) from error
+        rates.update({name: rate} if name else dict.fromkeys(("transformer", "xlstm"), rate))
+    return rates
+
+
+def _valleys(plan: "pd.DataFrame") -> "pd.DataFrame":
+    # One line for each architecture, context and budget: what a person wants to see of a plan.
+    keys = ["experiment", "architecture", "context_length", "budget"]
+    table = plan.groupby(keys, dropna=False, sort=False).agg(
+        runs=("run_id", "size"),
+        params_from=("params", "min"),
+        params_to=("params", "max"),
+        tokens_from=("tokens", "min"),
+        tokens_to=("tokens", "max"),
+        flops=("flops", "sum"),
+        hours=("hours", "sum"),
+    )
+    return table.reset_index()
