@@ -22,7 +22,7 @@ LOG_EXPONENT_SPREAD = (-3.2, 0.5)
 LOG_SCATTER = (-3.5, 0.7)
 """log of the scatter of log N* around the growth law: about 3 %."""
 LOG_CURVATURE_MEAN = (-3.9, 0.8)
-"""log of the curvature of log loss: about 0.02, that is 2 % above the minimum at a factor of four."""
+"""log of the curvature of log loss: about 0.02, so 2 % above the minimum at a factor of four."""
 LOG_CURVATURE_SPREAD = (-1.6, 0.5)
 """log of its spread between valleys: a budget's own runs hardly determine it, so they share."""
 SKEW_SCALE = 0.4
