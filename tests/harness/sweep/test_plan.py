@@ -117,6 +117,14 @@ def test_token_param_runs_have_their_ratio_of_tokens():
     np.testing.assert_allclose(plan.tokens / plan.params, wanted, rtol=0.5 / MIN_STEPS)
 
 
+def test_sizes_that_no_shape_comes_near_are_warned_of():
+    with pytest.warns(PlanWarning, match="nearest to 2,000 params has 12,336"):
+        plan_token_param(
+            architectures=["transformer"], context_lengths=[16], sizes=[2e3], ratios=[20],
+            recipe=Recipe(vocab_size=256),
+        )  # fmt: skip
+
+
 def test_batches_follow_the_sources():
     assert rule_batch_tokens(6e18) == 2**20
     assert rule_batch_tokens(6e20) == 2**21

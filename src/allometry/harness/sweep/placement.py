@@ -138,7 +138,9 @@ def place_sizes(
 
 
 def nearest_shape(architecture: str, params: float, vocab_size: int) -> Shape:
-    """Shape to plan for a wanted size, with embeddings; warns if it is a tenth or more off.
+    """Shape to plan for a wanted size, with embeddings; warns if it is a fifth or more off.
+
+    Proportions count beside size, so it need not be the nearest of all.
 
     Examples
     --------
@@ -147,7 +149,7 @@ def nearest_shape(architecture: str, params: float, vocab_size: int) -> Shape:
     """
     counted = {count_params(s).total: s for s in planned_shapes(architecture, vocab_size)}
     nearest = min(counted, key=lambda n: _misfit(counted[n], n, params))
-    if abs(nearest / params - 1) >= 0.1:
+    if abs(nearest / params - 1) >= 0.2:
         what = f"the {architecture} nearest to {params:,.0f} params has {nearest:,}"
         warnings.warn(what, PlanWarning, stacklevel=3)
     return counted[nearest]
