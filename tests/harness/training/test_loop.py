@@ -51,6 +51,20 @@ def test_the_loss_is_the_mean_over_the_validation_set(tmp_path, config, corpus):
     assert result.loss == pytest.approx(total / count, abs=5e-6)
 
 
+def test_a_row_of_the_curve_is_the_mean_since_the_row_before(tmp_path, config):
+    train(config(steps=12, log_steps=1), tmp_path / "each")
+    train(config(steps=12, log_steps=6, validation_points=1), tmp_path / "some")
+    losses = [row["train_loss"] for row in read_curve(tmp_path / "each")]
+    rows = [row["train_loss"] for row in read_curve(tmp_path / "some")]
+    assert rows == pytest.approx([sum(losses[:6]) / 6, sum(losses[6:]) / 6], rel=1e-12)
+
+
+def test_a_loss_that_stays_worse_than_a_blind_guess_stops_the_run(tmp_path, config):
+    result = train(config(steps=60, learning_rate=3.0, warmup_steps=1), tmp_path / "run")
+    assert (result.diverged, result.loss) == (True, None)
+    assert "a blind guess 5.545" in result.reason
+
+
 def test_accumulation_changes_nothing_but_rounding(tmp_path, config):
     whole = train(config(steps=6), tmp_path / "a")
     parts = train(config(steps=6, accumulation=4), tmp_path / "b")
