@@ -67,6 +67,17 @@ SUBCOMMANDS: tuple[tuple[str, str, str, tuple[tuple[str, str, str], ...]], ...] 
         ),
     ),
     (
+        "latency",
+        LATENCY,
+        "Inference latency: bench, fit, predict, frontier.",
+        (
+            ("bench", "latency:bench_command", "Time prefill and decode on this machine."),
+            ("fit", "latency:fit_command", "Fit the latency law to a table of timings."),
+            ("predict", "latency:predict_command", "Seconds of what was not timed."),
+            ("frontier", "latency:frontier_command", "Loss against latency, size by size."),
+        ),
+    ),
+    (
         "sweep",
         HARNESS,
         "Many runs: plan, run, watch, collect.",

@@ -1,0 +1,306 @@
+"""``allometry latency``: bench, fit, predict, frontier."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from allometry.accounting import Device
+
+Whole = Annotated[list[int], Parameter(consume_multiple=True)]
+Numbers = Annotated[list[float], Parameter(consume_multiple=True)]
+Words = Annotated[list[str], Parameter(consume_multiple=True)]
+Quantity = Literal["ttft", "step_time"]
+
+
+def bench_command(
+    *,
+    output: Annotated[Path, Parameter(name=["--output", "-o"])],
+    shapes: Words,
+    batch_sizes: Whole = [1, 2, 4],  # noqa: B006: read, never written
+    prefill_lengths: Whole = [32, 128, 512],  # noqa: B006
+    generation_length: int = 16,
+    device: Literal["cpu", "cuda"] = "cpu",
+    dtype: Literal["float32", "bfloat16"] = "float32",
+    threads: int = 1,
+    seconds_per_point: float = 5.0,
+    seed: int = 0,
+    json: bool = False,
+) -> int:
+    """Time prefill and decode of both models on this machine; write a latency table.
+
+    Points come in random order, with a control point in between that shows how the machine drifts.
+    The same command goes on where it stopped. Exit code 1: the clock's own cost passes 1 % of some
+    timing.
+
+    Parameters
+    ----------
+    output
+        Latency table to write: .csv, .parquet or .jsonl.
+    shapes
+        Names of shapes, such as transformer-160m xlstm-160m (allometry account --list).
+    batch_sizes
+        Sequences.
+    prefill_lengths
+        Tokens of the prompt.
+    generation_length
+        Steps that a step time is the mean of.
+    device
+        cpu or cuda.
+    dtype
+        Of parameters and activations.
+    threads
+        Threads of a CPU, each pinned to a core.
+    seconds_per_point
+        Time for the repeats of one point.
+    seed
+        Of the order, the parameters and the tokens.
+    json
+        Print one JSON document.
+    """
+    from allometry.accounting import preset
+    from allometry.cli.output import emit
+    from allometry.cli.runtime import stages
+    from allometry.harness.latency import BenchPlan, run_bench
+
+    plan = BenchPlan(
+        shapes=tuple(preset(name) for name in shapes),
+        batch_sizes=tuple(batch_sizes),
+        prefill_lengths=tuple(prefill_lengths),
+        generation_length=generation_length,
+        device=device,
+        dtype=dtype,
+        threads=threads,
+        max_seconds=seconds_per_point,
+        seed=seed,
+    )
+    with stages() as bar:
+        result = run_bench(plan, output, progress=lambda done, total, name: bar(name, done, total))
+    usable = result.table[result.table["status"] == "ok"]
+    share = float(result.overhead_seconds / usable["seconds"].min()) if len(usable) else 0.0
+    answer: dict[str, Any] = {
+        "table": str(output),
+        "points": len(result.table),
+        "out_of_memory": int((result.table["status"] == "oom").sum()),
+        "unsettled": int((~usable["settled"].astype(bool)).sum()),
+        "overhead_seconds": result.overhead_seconds,
+        "largest_overhead_share": share,
+        "drift": result.drift,
+    }
+    emit(answer, as_json=json)
+    return 0 if share < 0.01 else 1
+
+
+def fit_command(
+    table: str,
+    *,
+    output: Annotated[Path, Parameter(name=["--output", "-o"])],
+    device: str | None = None,
+    law: Literal["auto", "roofline", "roofline-two-kernels"] = "auto",
+    method: Literal["nuts", "laplace"] = "nuts",
+    chains: int = 4,
+    warmup: int = 200,
+    draws: int = 300,
+    seed: int = 0,
+    json: bool = False,
+) -> int:
+    """Fit one latency law to all sizes and both phases of a table of timings.
+
+    Exit code 1: written, but not converged.
+
+    Parameters
+    ----------
+    table
+        Latency table, another tool's output, or the name of a registered table.
+    output
+        NetCDF file to write.
+    device
+        Name of the device that was timed, for its data sheet (such as h100-sxm), if the table
+        does not say.
+    law
+        The latency law; auto takes the one of larger evidence.
+    method
+        nuts, or laplace: faster, Gaussian at the mode.
+    chains
+        Chains.
+    warmup
+        Iterations of adaptation of each.
+    draws
+        Kept draws of each.
+    seed
+        Seed of everything random.
+    json
+        Print one JSON document.
+    """
+    from allometry.cli.output import emit, stderr
+    from allometry.cli.runtime import prepare_jax, stages
+    from allometry.inference import LatencySampler, fit_latency
+
+    prepare_jax()
+    sampler = LatencySampler(method=method, chains=chains, warmup=warmup, draws=draws)
+    with stages() as bar:
+        posterior = fit_latency(
+            table, law=law, device=_device(device), sampler=sampler, seed=seed, progress=bar
+        )
+    posterior.save(output)
+    record = posterior.record
+    for warning in record.warnings:
+        stderr.print(f"warning: {warning}", style="yellow", highlight=False)
+    found = record.convergence
+    if json:
+        document = {
+            "posterior": str(output),
+            "law": record.law,
+            "law_evidence": record.law_evidence,
+            "device": record.device.name,
+            "architectures": list(record.architectures),
+            "excluded": [{"rows": n, "reason": why} for n, why in record.excluded],
+            "warnings": list(record.warnings),
+            "converged": found.converged,
+            "diagnostics": {
+                "divergences": found.divergences,
+                "max_rhat": found.max_rhat,
+                "min_ess_bulk": found.min_ess_bulk,
+                "min_ess_tail": found.min_ess_tail,
+                "seconds": found.seconds,
+            },
+            "coefficients": posterior.summary().to_dict("records"),
+        }
+        emit(document, as_json=True)
+    else:
+        emit(_short(posterior.summary()), as_json=False)
+        for n, why in record.excluded:
+            stderr.print(f"left out {n} row(s): {why}", highlight=False)
+    if not found.converged:
+        stderr.print(f"not converged: {'; '.join(found.reasons)}", highlight=False)
+    return 0 if found.converged else 1
+
+
+def predict_command(
+    posterior: Path,
+    *,
+    architecture: Words,
+    params: Numbers,
+    prefill_lengths: Whole,
+    batch_sizes: Whole = [1],  # noqa: B006: read, never written
+    quantity: Quantity = "step_time",
+    device: str | None = None,
+    force: bool = False,
+    json: bool = False,
+) -> int:
+    """Seconds of prefills or decode steps that were not timed, and what bounds them.
+
+    ``seconds`` is the law with the shape's own effects; ``run_seconds`` adds the noise of one
+    timing.
+
+    Parameters
+    ----------
+    posterior
+        File written by ``allometry latency fit``.
+    architecture
+        One or more architectures that were timed.
+    params
+        Sizes; the family's shape of that many params is taken.
+    prefill_lengths
+        Tokens of the prompt, or context of the step.
+    batch_sizes
+        Sequences.
+    quantity
+        ttft or step_time.
+    device
+        Another device, by name: wider intervals.
+    force
+        Answer although the fit did not converge.
+    json
+        Print one JSON document.
+    """
+    from itertools import product
+
+    import pandas as pd
+
+    from allometry.cli.output import emit
+    from allometry.cli.runtime import prepare_jax
+    from allometry.decisions.latency import predict_latency
+    from allometry.inference import LatencyPosterior
+
+    prepare_jax()
+    names = ["architecture", "params", "prefill_length", "batch_size"]
+    grid = product(architecture, params, prefill_lengths, batch_sizes)
+    points = pd.DataFrame(list(grid), columns=names).assign(quantity=quantity)
+    loaded = LatencyPosterior.load(posterior)
+    table = predict_latency(loaded, points, device=_device(device), force=force)
+    emit(table if json else _short(table), as_json=json)
+    return 0
+
+
+def frontier_command(
+    loss: Path,
+    latency: Path,
+    *,
+    context_length: int,
+    tokens_per_param: float = 22.0,
+    batch_size: int = 1,
+    quantity: Quantity = "step_time",
+    params: Numbers | None = None,
+    device: str | None = None,
+    force: bool = False,
+    json: bool = False,
+) -> int:
+    """Loss against latency, size by size, of every architecture.
+
+    Parameters
+    ----------
+    loss
+        File written by ``allometry fit``.
+    latency
+        File written by ``allometry latency fit``.
+    context_length
+        Tokens of the prompt, or context of the step.
+    tokens_per_param
+        Training tokens over params.
+    batch_size
+        Sequences.
+    quantity
+        ttft or step_time.
+    params
+        Sizes; by default a grid over those that were timed.
+    device
+        Another device than the one timed, by name.
+    force
+        Answer although a fit did not converge.
+    json
+        Print one JSON document.
+    """
+    from allometry.cli.output import emit
+    from allometry.cli.runtime import prepare_jax
+    from allometry.decisions.serving import serving_frontier
+    from allometry.inference import LatencyPosterior, Posterior
+
+    prepare_jax()
+    table = serving_frontier(
+        Posterior.load(loss),
+        LatencyPosterior.load(latency),
+        context_length=context_length,
+        tokens_per_param=tokens_per_param,
+        batch_size=batch_size,
+        quantity=quantity,
+        params=params,
+        device=_device(device),
+        force=force,
+    )
+    emit(table if json else _short(table), as_json=json)
+    return 0
+
+
+def _device(name: str | None) -> "Device | None":
+    from allometry.accounting import named_device
+
+    return None if name is None else named_device(name)
+
+
+def _short(table: "pd.DataFrame") -> "pd.DataFrame":
+    """The table a person reads: medians and 90 % ends; --json has all."""
+    return table[[name for name in table.columns if not name.endswith(("_q25", "_q75"))]]

@@ -1,0 +1,17 @@
+"""Latency bench: time to first token and step time of both models, on this machine."""
+
+from allometry.harness.latency.clock import Measurement, clock_for, measure
+from allometry.harness.latency.plan import BenchPlan, BenchPoint, plan_points
+from allometry.harness.latency.run import BenchResult, drift, run_bench
+
+__all__ = [
+    "BenchPlan",
+    "BenchPoint",
+    "BenchResult",
+    "Measurement",
+    "clock_for",
+    "drift",
+    "measure",
+    "plan_points",
+    "run_bench",
+]
