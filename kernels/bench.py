@@ -112,7 +112,7 @@ def seconds_of(call: Callable[[], object], device: torch.device, *, repeats: int
             start = time.perf_counter()
             call()
             taken.append(time.perf_counter() - start)
-    return statistics.median(taken)
+    return float(statistics.median(taken))
 
 
 def measure_peaks(device: torch.device, dtype: torch.dtype, *, repeats: int = 20) -> Peaks:
