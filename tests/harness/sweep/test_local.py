@@ -194,7 +194,9 @@ def test_a_collect_killed_at_any_moment_leaves_whole_tables(make_sweep, tmp_path
 def test_a_collected_table_is_read_as_runs(make_sweep, small_plan, tmp_path):
     from allometry.observations import read_runs
 
-    folder = make_sweep(diverge=[small_plan.run_id[0]])
+    # As of a valley: `budget` must not be taken for another column of FLOPs.
+    plan = small_plan.assign(budget=1.01 * small_plan.flops)
+    folder = make_sweep(plan=plan, diverge=[small_plan.run_id[0]])
     work(folder)
     write_collected(folder, tmp_path / "runs.csv")
     runs = read_runs(tmp_path / "runs.csv")

@@ -10,7 +10,13 @@ from allometry.observations.writing import write_table
 
 CURVE_COLUMNS = ("run_id", "step", "tokens", "train_loss", "val_loss", "learning_rate", "grad_norm")
 _FIRST = ("run_id", "experiment", "architecture", "context_length", "params", "tokens", "flops")
-_FROM_PLAN = ("experiment", "budget", "head_dim_qk", "head_dim_v")
+# A column of the plan to its name here: "budget" beside "flops" would be read as a second `flops`.
+_FROM_PLAN = {
+    "experiment": "experiment",
+    "budget": "isoflop_tag",
+    "head_dim_qk": "head_dim_qk",
+    "head_dim_v": "head_dim_v",
+}
 
 
 def collect_sweep(folder: SweepFolder) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -20,7 +26,7 @@ def collect_sweep(folder: SweepFolder) -> tuple[pd.DataFrame, pd.DataFrame]:
     -------
     runs : DataFrame
         One row a finished or diverged run, in the plan's order: its result and the plan's columns
-        experiment, budget and head widths. Only finished runs have a loss; diverged ones are
+        experiment, budget (as `isoflop_tag`) and head widths. Only finished runs have a loss; diverged ones are
         marked in `diverged`. Runs that failed or are not over have no row.
     curves : DataFrame
         Columns `CURVE_COLUMNS`; `val_loss` is empty where it was not taken.
@@ -34,7 +40,7 @@ def collect_sweep(folder: SweepFolder) -> tuple[pd.DataFrame, pd.DataFrame]:
         curves += [{"run_id": run_id, **point} for point in read_curve(folder.run_path(run_id))]
         result = folder.result(run_id)
         if result is not None:
-            extra = {name: planned[name] for name in _FROM_PLAN}
+            extra = {name: planned[column] for column, name in _FROM_PLAN.items()}
             rows.append({**result, **extra, "run_id": run_id})
     runs = pd.DataFrame(rows)
     first = [name for name in (*_FIRST, "loss") if name in runs]
