@@ -26,8 +26,8 @@ def collect_sweep(folder: SweepFolder) -> tuple[pd.DataFrame, pd.DataFrame]:
     -------
     runs : DataFrame
         One row a finished or diverged run, in the plan's order: its result and the plan's columns
-        experiment, budget (as `isoflop_tag`) and head widths. Only finished runs have a loss; diverged ones are
-        marked in `diverged`. Runs that failed or are not over have no row.
+        experiment, budget (as `isoflop_tag`) and head widths. Only finished runs have a loss;
+        diverged ones are marked in `diverged`. Runs that failed or are not over have no row.
     curves : DataFrame
         Columns `CURVE_COLUMNS`; `val_loss` is empty where it was not taken.
     """
