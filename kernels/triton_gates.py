@@ -23,6 +23,15 @@ _NOT_SPECIALIZED = [
 
 
 @triton.jit
+def masked_if(mask, flag):
+    """`mask` where the scalar `flag` is true, else nowhere.
+
+    Until triton's interpreter > 3.9.0 broadcasts int1 scalars as int1: it refuses `mask & flag`.
+    """
+    return (mask & flag) != 0
+
+
+@triton.jit
 def _larger(x, y):
     return tl.maximum(x, y)
 

@@ -185,7 +185,8 @@ def pairs_kernel(
         row_sum *= scale
         denominator = tl.maximum(tl.abs(row_sum), tl.exp2(-log_n)) + eps
         acc *= (scale / denominator)[:, None]
-        tl.store(dot_ptr + vector + row, tl.where(in_row, row_sum, 0.0), mask=y_tile == 0)
+        if y_tile == 0:
+            tl.store(dot_ptr + vector + row, tl.where(in_row, row_sum, 0.0))
     elif USE == "q" or USE == "k":
         own_ptr += batch * own_sb + head * own_sh + start * own_st
         own = _tile(own_ptr, row, own_st, y, in_out).to(tl.float32)

@@ -17,7 +17,7 @@ bfloat16 inputs (half the traffic, the same result), else float32.
 import triton
 import triton.language as tl
 
-from allometry.kernels.triton_gates import LOG2E
+from allometry.kernels.triton_gates import LOG2E, masked_if
 
 
 @triton.jit(do_not_specialize=["H", "T", "NC"])
@@ -61,8 +61,8 @@ def states_kernel(
         border = bh * (NC + 1) + chunk
         starts = part == 0
         to = states_ptr + border * D_QK * D_V + state_at
-        tl.store(to, C.to(states_ptr.dtype.element_ty), mask=in_state & starts)
-        tl.store(norms_ptr + border * D_QK + a, n, mask=in_a & starts & first_v)
+        tl.store(to, C.to(states_ptr.dtype.element_ty), mask=masked_if(in_state, starts))
+        tl.store(norms_ptr + border * D_QK + a, n, mask=masked_if(in_a, starts & first_v))
         tl.store(m_ptr + border, m, mask=starts & first)
         star = tl.where(starts & (top >= m), chunk, star)
         at = part * BT + tl.arange(0, BT)  # inside the chunk
@@ -93,13 +93,13 @@ def states_kernel(
     border = bh * (NC + 1) + NC
     to = states_ptr + border * D_QK * D_V + state_at
     tl.store(to, C.to(states_ptr.dtype.element_ty), mask=in_state)
-    tl.store(norms_ptr + border * D_QK + a, n, mask=in_a & first_v)
+    tl.store(norms_ptr + border * D_QK + a, n, mask=masked_if(in_a, first_v))
     tl.store(m_ptr + border, m, mask=first)
     tl.store(star_ptr + bh, star, mask=first)
     m_out = (m / LOG2E).to(tl.float32)
     rounding = tl.exp2((m - m_out.to(tl.float64) * LOG2E).to(tl.float32))  # so e^m C is exact
     tl.store(C_ptr + bh * D_QK * D_V + state_at, C * rounding, mask=in_state)
-    tl.store(n_ptr + bh * D_QK + a, n * rounding, mask=in_a & first_v)
+    tl.store(n_ptr + bh * D_QK + a, n * rounding, mask=masked_if(in_a, first_v))
     tl.store(mT_ptr + bh, m_out, mask=first)
 
 
@@ -148,8 +148,8 @@ def state_gradients_kernel(
         after = bh * NC + chunk
         border = bh * (NC + 1) + chunk
         to = grads_ptr + after * D_QK * D_V + state_at
-        tl.store(to, dC.to(grads_ptr.dtype.element_ty), mask=in_state & ends)
-        tl.store(norm_grads_ptr + after * D_QK + a, dn, mask=in_a & ends & first_v)
+        tl.store(to, dC.to(grads_ptr.dtype.element_ty), mask=masked_if(in_state, ends))
+        tl.store(norm_grads_ptr + after * D_QK + a, dn, mask=masked_if(in_a, ends & first_v))
         if ends:
             from_ = states_ptr + (border + 1) * D_QK * D_V + state_at
             C = tl.load(from_, mask=in_state, other=0.0).to(tl.float32)
@@ -185,4 +185,4 @@ def state_gradients_kernel(
             if first_v:
                 dn += tl.sum(qT * tl.load(delta_ptr + vector_at)[None, :], 1)
     tl.store(dC0_ptr + bh * D_QK * D_V + state_at, dC, mask=in_state)
-    tl.store(dn0_ptr + bh * D_QK + a, dn, mask=in_a & first_v)
+    tl.store(dn0_ptr + bh * D_QK + a, dn, mask=masked_if(in_a, first_v))

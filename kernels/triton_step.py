@@ -3,6 +3,8 @@
 import triton
 import triton.language as tl
 
+from allometry.kernels.triton_gates import masked_if
+
 
 @triton.jit(do_not_specialize=["H", "BH"])
 def step_kernel(
@@ -53,7 +55,7 @@ def step_kernel(
         tl.store(C_out_ptr + at, C, mask=mask)
         numerator += tl.sum(q[:, None] * C, 0)
         n = keep * tl.load(n_ptr + bh * D_QK + a, mask=in_a, other=0.0) + k
-        tl.store(n_out_ptr + bh * D_QK + a, n, mask=in_a & first)
+        tl.store(n_out_ptr + bh * D_QK + a, n, mask=masked_if(in_a, first))
         dot += tl.sum(q * n, 0)
     h = numerator / (tl.maximum(tl.abs(dot), tl.exp(-m)) + eps)
     tl.store(h_ptr + bh * D_V + c, h.to(h_ptr.dtype.element_ty), mask=in_c)
