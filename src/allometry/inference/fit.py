@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import Literal, get_args
@@ -15,7 +16,13 @@ import pandas as pd
 from allometry.accounting import CostModel
 from allometry.errors import InputError
 from allometry.inference.arrays import law_structure, reference_scale, run_arrays
-from allometry.inference.convergence import Convergence, enough_draws, judge, judge_modes
+from allometry.inference.convergence import (
+    AGREEMENT_NATS,
+    Convergence,
+    enough_draws,
+    judge,
+    judge_modes,
+)
 from allometry.inference.coordinates import MIN_CENTRED_RUNS, Data, Program
 from allometry.inference.costs import CostChoice, choose_cost
 from allometry.inference.derive import derive, derive_prior
@@ -149,9 +156,7 @@ def fit(
         arrays = run_arrays(checked.table, groups, law, scale)
         centred = jnp.asarray(groups.runs_per_group >= MIN_CENTRED_RUNS)
         data = Data(runs=arrays, priors=chosen.arrays(), centred=centred)
-        modes = _climb(program, data, sampler, seed, progress)
-        best = max(modes, key=lambda mode: mode.log_posterior)
-        chains, method, k_hat = _draw(best, program, data, sampler, seed, progress)
+        modes, (chains, method, k_hat) = _climb_and_draw(program, data, sampler, seed, progress)
         _tell(progress, "deriving quantities", 0, 0)
         n_runs = len(checked.table)
         flat = chains.x.reshape(-1, program.size)
@@ -208,20 +213,38 @@ def _tell(progress: Stage | None, what: str, done: int, total: int) -> None:
         progress(what, done, total)
 
 
-def _climb(
+_Drawn = tuple[ChainDraws, str, float | None]
+
+
+def _climb_and_draw(
     program: Program, data: Data, sampler: Sampler, seed: int, progress: Stage | None
-) -> list[Mode]:
+) -> tuple[list[Mode], _Drawn]:
+    """All modes and the draws: the other starts climb while the first mode is sampled.
+
+    Should one of them end higher, the draws are made again from there.
+    """
     count = sampler.starts if program.size <= DENSE_LIMIT else 1
-    modes: list[Mode] = []
-    for place in starts(program, data, count=count, seed=seed):
-        _tell(progress, "finding the mode", len(modes), count)
-        modes.append(find_mode(place, program, data))
-    return modes
+    first, *others = starts(program, data, count=count, seed=seed)
+
+    def climb(place: npt.NDArray[np.float64]) -> Mode:
+        with jax.enable_x64(True):  # the switch is one of the thread's
+            return find_mode(place, program, data)
+
+    _tell(progress, "finding the mode", 0, 0)
+    best = climb(first)
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        climbing = [pool.submit(climb, place) for place in others]
+        drawn = _draw(best, program, data, sampler, seed, progress)
+        modes = [best, *(task.result() for task in climbing)]
+    highest = max(modes, key=lambda mode: mode.log_posterior)
+    if highest.log_posterior > best.log_posterior + AGREEMENT_NATS:
+        drawn = _draw(highest, program, data, sampler, seed, progress)
+    return modes, drawn
 
 
 def _draw(
     mode: Mode, program: Program, data: Data, sampler: Sampler, seed: int, progress: Stage | None
-) -> tuple[ChainDraws, str, float | None]:
+) -> _Drawn:
     """Chains, the method that made them, and k-hat of a Laplace attempt."""
     k_hat: float | None = None
     if sampler.method == "laplace":
