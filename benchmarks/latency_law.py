@@ -145,12 +145,15 @@ def pooled(table: pd.DataFrame) -> pd.DataFrame:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--nuts", action="store_true", help="sample every refit (slow)")
+    parser.add_argument("--only", nargs="*", help="splits whose name contains one of these")
     parser.add_argument("--json", type=Path, help="write every figure here")
     options = parser.parse_args()
     sampler = LatencySampler() if options.nuts else LatencySampler(method="laplace", draws=150)
     table = usable_rows(read_latency("latency").table).table
     found = []
     for name, left_out in splits(table).items():
+        if options.only and not any(part in name for part in options.only):
+            continue
         began = time.perf_counter()
         train = table[~left_out].reset_index(drop=True)
         test = (table[left_out] if left_out.any() else table).reset_index(drop=True)

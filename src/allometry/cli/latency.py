@@ -20,8 +20,8 @@ def bench_command(
     *,
     output: Annotated[Path, Parameter(name=["--output", "-o"])],
     shapes: Words,
-    batch_sizes: Whole = [1, 2, 4],  # noqa: B006: read, never written
-    prefill_lengths: Whole = [32, 128, 512],  # noqa: B006
+    batch_sizes: Whole | None = None,
+    prefill_lengths: Whole | None = None,
     generation_length: int = 16,
     device: Literal["cpu", "cuda"] = "cpu",
     dtype: Literal["float32", "bfloat16"] = "float32",
@@ -43,9 +43,9 @@ def bench_command(
     shapes
         Names of shapes, such as transformer-160m xlstm-160m (allometry account --list).
     batch_sizes
-        Sequences.
+        Sequences; by default 1, 2 and 4.
     prefill_lengths
-        Tokens of the prompt.
+        Tokens of the prompt; by default 32, 128 and 512.
     generation_length
         Steps that a step time is the mean of.
     device
@@ -68,8 +68,8 @@ def bench_command(
 
     plan = BenchPlan(
         shapes=tuple(preset(name) for name in shapes),
-        batch_sizes=tuple(batch_sizes),
-        prefill_lengths=tuple(prefill_lengths),
+        batch_sizes=tuple(batch_sizes or (1, 2, 4)),
+        prefill_lengths=tuple(prefill_lengths or (32, 128, 512)),
         generation_length=generation_length,
         device=device,
         dtype=dtype,
@@ -185,7 +185,7 @@ def predict_command(
     architecture: Words,
     params: Numbers,
     prefill_lengths: Whole,
-    batch_sizes: Whole = [1],  # noqa: B006: read, never written
+    batch_sizes: Whole | None = None,
     quantity: Quantity = "step_time",
     device: str | None = None,
     force: bool = False,
@@ -207,7 +207,7 @@ def predict_command(
     prefill_lengths
         Tokens of the prompt, or context of the step.
     batch_sizes
-        Sequences.
+        Sequences; by default 1.
     quantity
         ttft or step_time.
     device
@@ -228,7 +228,7 @@ def predict_command(
 
     prepare_jax()
     names = ["architecture", "params", "prefill_length", "batch_size"]
-    grid = product(architecture, params, prefill_lengths, batch_sizes)
+    grid = product(architecture, params, prefill_lengths, batch_sizes or [1])
     points = pd.DataFrame(list(grid), columns=names).assign(quantity=quantity)
     loaded = LatencyPosterior.load(posterior)
     table = predict_latency(loaded, points, device=_device(device), force=force)

@@ -16,7 +16,7 @@ import numpyro.distributions as dist
 from jaxtyping import Array, Float
 from numpyro.infer.util import log_density
 
-from allometry.inference.model import SPREAD_LOG_SD, STUDENT_DF, Sites
+from allometry.inference.model import STUDENT_DF, Sites
 from allometry.laws.latency import (
     LatencyLaw,
     LatencyValues,
@@ -27,11 +27,13 @@ from allometry.laws.latency import (
 
 NOISE = (-3.5, 0.7)
 """Normal prior of log noise: 3 % of a timing, within a factor of four."""
-LAUNCH_SPREAD = 0.06
+LAUNCH_SPREAD = 0.08
 """Spread of the effects on launches: fixed. Learned, it lets launches shrink with size and stand
 for work: the same timings, and no prediction for a size that was not timed."""
-WORK_SPREAD = 0.05
-"""Median of the log-normal prior on the spread of the effects on work."""
+WORK_SPREAD = 0.02
+WORK_SPREAD_LOG_SD = 0.2
+"""Median, and log sd, of the log-normal prior on the spread of the effects on work: tight, because a
+wide spread trades bandwidth for effects that grow with size and predicts no other size."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -138,7 +140,7 @@ def latency_model(
 ) -> None:
     """Sample the latency law; with `observed`, condition on what was measured."""
     timings = data.timings
-    spread = dist.Normal(jnp.log(WORK_SPREAD), SPREAD_LOG_SD)
+    spread = dist.Normal(jnp.log(WORK_SPREAD), WORK_SPREAD_LOG_SD)
     work_spread = jnp.exp(numpyro.sample("log_work_spread", spread))
     with numpyro.plate("architecture_phase", structure.n_noises):
         log_noise = numpyro.sample("log_noise", dist.Normal(*NOISE))

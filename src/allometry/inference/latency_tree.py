@@ -14,13 +14,14 @@ from allometry.inference.latency_model import (
     LAUNCH_SPREAD,
     NOISE,
     WORK_SPREAD,
+    WORK_SPREAD_LOG_SD,
     LatencyData,
     LatencyProgram,
     by_architecture,
     latency_site_shapes,
     point_values,
 )
-from allometry.inference.model import SPREAD_LOG_SD, STUDENT_DF
+from allometry.inference.model import STUDENT_DF
 from allometry.inference.nuts import ChainDraws
 from allometry.laws.latency import log_seconds, natural_values
 
@@ -148,7 +149,7 @@ def _prior_draws(program: LatencyProgram, data: LatencyData, seed: int) -> npt.N
     structure, size = program.structure, PRIOR_DRAWS
     loc, scale, between = (np.asarray(x) for x in (data.loc, data.scale, data.between))
     k = np.asarray([coefficient for coefficient, _ in structure.active])
-    spread = np.log(WORK_SPREAD) + SPREAD_LOG_SD * rng.normal(size=size)
+    spread = np.log(WORK_SPREAD) + WORK_SPREAD_LOG_SD * rng.normal(size=size)
     mean = loc + scale * rng.normal(size=(size, len(loc)))
     cells = (size, structure.n_cells)
     drawn = {

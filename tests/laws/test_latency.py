@@ -1,0 +1,131 @@
+"""The latency law: signs, limits and the mechanisms that it names."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from allometry.accounting import named_device, preset
+from allometry.errors import InputError
+from allometry.inference.latency_work import table_work
+from allometry.laws.latency import Work, latency_law, latency_law_names, log_seconds, natural_values
+
+DEVICE = named_device("h100-sxm")
+LAWS = [latency_law(name) for name in latency_law_names()]
+
+
+def prior_values(law, *, bounded=True):
+    loc = jnp.asarray([c.prior(bounded=bounded)[0] for c in law.coefficients])[:, None]
+    return dict(zip(law.names, natural_values(law, loc, bounded=bounded), strict=True))
+
+
+def work_of(name, *, batch, prompt, quantity, generated=1) -> Work:
+    row = {"architecture": name.split("-")[0], "params": 1.0, "batch_size": batch}
+    row |= {"prefill_length": prompt, "quantity": quantity, "generation_length": generated}
+    return table_work(pd.DataFrame([row]), DEVICE, [preset(name)])
+
+
+def seconds(law, work) -> float:
+    return float(jnp.exp(log_seconds(law.parts(prior_values(law), work)))[0])
+
+
+@pytest.mark.parametrize("law", LAWS, ids=lambda law: law.name)
+@given(
+    name=st.sampled_from(["transformer-160m", "xlstm-160m", "transformer-7b", "xlstm-7b"]),
+    batch=st.sampled_from([1, 3, 64, 1024]),
+    prompt=st.integers(1, 32768),
+    quantity=st.sampled_from(["ttft", "step_time"]),
+)
+def test_time_is_finite_and_never_falls_with_batch_or_prompt(law, name, batch, prompt, quantity):
+    with jax.enable_x64(True):
+        here = seconds(law, work_of(name, batch=batch, prompt=prompt, quantity=quantity))
+        more = seconds(law, work_of(name, batch=2 * batch, prompt=prompt, quantity=quantity))
+        longer = seconds(law, work_of(name, batch=batch, prompt=2 * prompt, quantity=quantity))
+    rounding = 1 + 1e-9  # float64; a recurrent step is equal at any context
+    assert np.isfinite(here)
+    assert here > 0
+    assert more * rounding >= here
+    assert longer * rounding >= here
+
+
+@pytest.mark.parametrize("law", LAWS, ids=lambda law: law.name)
+def test_recurrent_step_does_not_depend_on_context_and_attention_does(law):
+    with jax.enable_x64(True):
+        recurrent, attention = (
+            [
+                seconds(law, work_of(name, batch=8, prompt=t, quantity="step_time"))
+                for t in (128, 16384)
+            ]
+            for name in ("xlstm-7b", "transformer-7b")
+        )
+    assert recurrent[0] == recurrent[1]
+    assert attention[1] > 1.5 * attention[0]
+
+
+def test_walk_takes_whole_rounds_of_the_devices_units():
+    # 160M has 12 heads: 11 sequences fill 132 multiprocessors once, 12 need a second round.
+    rounds = [
+        float(work_of("transformer-160m", batch=b, prompt=99, quantity="step_time").key_rounds[0])
+        for b in (1, 11, 12, 22, 23)
+    ]
+    per_round = 12 * (99 + 1)  # layers, keys allocated
+    assert rounds == [per_round, per_round, 2 * per_round, 2 * per_round, 3 * per_round]
+
+
+def test_overlapped_time_is_at_least_its_longest_part_and_at_most_their_sum():
+    law = latency_law("roofline")
+    with jax.enable_x64(True):
+        for name in ("transformer-1.4b", "xlstm-1.4b"):
+            for quantity in ("ttft", "step_time"):
+                work = work_of(name, batch=16, prompt=2048, quantity=quantity)
+                parts = law.parts(prior_values(law), work)
+                total = parts.blocks + parts.compute + parts.memory + parts.walk
+                assert float(parts.overlapped[0]) <= float(total[0]) * (1 + 1e-9)
+                assert float(parts.overlapped[0]) >= max(
+                    float(parts.compute[0]), float(parts.walk[0])
+                )
+
+
+def test_second_kernel_only_ever_shortens_a_prefill():
+    one, two = latency_law("roofline"), latency_law("roofline-two-kernels")
+    with jax.enable_x64(True):
+        for prompt in (128, 2048, 16384):
+            work = work_of("transformer-1.4b", batch=4, prompt=prompt, quantity="ttft")
+            assert seconds(two, work) <= seconds(one, work) * (1 + 1e-9)
+
+
+def test_shares_stay_below_their_ceiling_when_it_is_one():
+    law = latency_law("roofline")
+    theta = jnp.full((len(law.names), 1), 4.0)
+    bounded = natural_values(law, theta, bounded=True)
+    shares = [v for c, v in zip(law.coefficients, bounded, strict=True) if c.kind != "log"]
+    assert all(0 < float(v[0]) < 1 for v in shares)
+    free = natural_values(law, theta, bounded=False)
+    assert float(free[law.names.index("prefill_rate")][0]) > 1
+
+
+def test_gradient_is_finite_where_kinds_of_work_are_absent():
+    law = latency_law("roofline-two-kernels")
+    work = work_of("xlstm-160m", batch=1, prompt=128, quantity="step_time")
+
+    def total(theta):
+        values = dict(zip(law.names, natural_values(law, theta, bounded=True), strict=True))
+        return log_seconds(law.parts(values, work)).sum()
+
+    loc = jnp.asarray([c.loc for c in law.coefficients])[:, None]
+    assert bool(jnp.isfinite(jax.grad(total)(loc)).all())
+
+
+def test_unknown_law_lists_those_that_are_known():
+    with pytest.raises(InputError, match="roofline, roofline-two-kernels"):
+        latency_law("amdahl")
+
+
+def test_device_without_a_positive_number_is_refused():
+    with pytest.raises(InputError, match="must be positive"):
+        replace(DEVICE, bandwidth=0.0)
