@@ -34,6 +34,9 @@ FARTHEST = 8.0
 OUTSIDE = float(2 * special.ndtr(-1.0))
 """Probability of a standard normal beyond one standard deviation: 0.317."""
 
+ALONG = float(2 * np.exp(-0.5) / np.sqrt(2 * np.pi))
+"""Covariance of a standard normal q with the sign of a q beyond one standard deviation."""
+
 FAR = 0.1
 """Probability of lying outside a run's 90 % interval."""
 
@@ -168,7 +171,8 @@ def _overall(q: Array, percent: Array, runs: pd.Series) -> list[Statistic]:
     surplus = (np.abs(q) > -special.ndtri(FAR / 2)).sum(axis=1) - FAR * n
     spread = surplus / np.sqrt(FAR * (1 - FAR) * n)
     excess = (q > 1).sum(axis=1) - (q < -1).sum(axis=1)
-    skew = excess / np.sqrt(OUTSIDE * n)
+    # Less its part along q, which a shift of the law would absorb.
+    skew = (excess - ALONG * q.sum(axis=1)) / np.sqrt((OUTSIDE - ALONG**2) * n)
     farthest = np.abs(q).max(axis=1)
     worst = -special.ndtri(-np.expm1(n * np.log1p(-2 * special.ndtr(-farthest))))
     place = int(np.argmax(np.abs(q).mean(axis=0)))
