@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from allometry.laws import CHINCHILLA, GAMMA, PNORM, Point, Scale
+from allometry.laws import CHINCHILLA, GAMMA, INTERACTION, PNORM, Point, Scale
 
 SCALE = Scale(params=3e8, tokens=6e9, loss=3.0)
 coefficients = st.fixed_dictionaries(
@@ -96,10 +96,11 @@ def test_published_loss_of_chinchilla_70b():
     assert loss_of(CHINCHILLA, c, 70e9, 1.4e12) == pytest.approx(by_hand, rel=1e-12)
 
 
-@pytest.mark.parametrize("law", [CHINCHILLA, PNORM], ids=lambda law: law.name)
+@pytest.mark.parametrize("law", [CHINCHILLA, PNORM, INTERACTION], ids=lambda law: law.name)
 @given(c=coefficients)
 def test_sampling_coordinates_go_there_and_back_with_the_right_volume(law, c):
-    vector = jnp.asarray([c[name] for name in law.names])
+    slopes = {"v_slope": 0.05, "beta_slope": -0.02}
+    vector = jnp.asarray([(c | slopes)[name] for name in law.names])
     x = law.geometry.inverse(vector)
     assert jnp.allclose(law.geometry.forward(x), vector, atol=1e-10)
     _, log_det = jnp.linalg.slogdet(jax.jacfwd(law.geometry.forward)(x))

@@ -34,6 +34,8 @@ MIN_CENTRED_RUNS = 12
 class Density(Protocol):
     """What a sampler needs of a model: hashable, with all its numbers in `data`."""
 
+    def __hash__(self) -> int: ...
+
     @property
     def size(self) -> int:
         """Length of the flat vector."""

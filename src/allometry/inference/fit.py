@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from typing import Literal, get_args
 
@@ -41,6 +41,9 @@ from allometry.observations import Runs, read_runs
 
 Method = Literal["nuts", "laplace"]
 PRIOR_DRAWS = 500
+CAREFUL_TARGET = 0.98
+"""Acceptance of a second try after divergences: smaller steps get into narrower places."""
+
 MIN_RUNS = 4
 """Fewer runs than this leave every coefficient to the prior; a fit would only repeat it."""
 
@@ -61,7 +64,7 @@ class Sampler:
         Of NUTS, which goes on for up to three times the draws while R-hat or the effective draws
         fall short; `laplace` returns as many draws in one block a chain.
     target : float
-        Acceptance probability of NUTS.
+        Acceptance probability of NUTS; after divergences it is tried again with 0.98.
     starts : int
         Places that the mode is searched from.
     workers : int
@@ -253,8 +256,20 @@ def _draw(
         x, k_hat = laplace_draws(mode, program, data, draws=total, seed=seed)
         if k_hat <= MAX_PARETO_K:
             return _as_chains(x, sampler), "laplace", k_hat
+    chains = _sample(mode, program, data, sampler, seed, progress)
+    if chains.diverging.any() and sampler.target < CAREFUL_TARGET:
+        careful = replace(sampler, target=CAREFUL_TARGET)
+        again = _sample(mode, program, data, careful, seed + 1, progress)
+        if again.diverging.sum() < chains.diverging.sum():
+            chains = again
+    return chains, "nuts", k_hat
+
+
+def _sample(
+    mode: Mode, program: Program, data: Data, sampler: Sampler, seed: int, progress: Stage | None
+) -> ChainDraws:
     _tell(progress, "compiling the sampler", 0, 0)
-    chains = sample(
+    return sample(
         program,
         data,
         mode.whitening,
@@ -267,7 +282,6 @@ def _draw(
         enough=enough_draws,
         progress=lambda done, total: _tell(progress, "sampling", done, total),
     )
-    return chains, "nuts", k_hat
 
 
 def _as_chains(x: npt.NDArray[np.float64], sampler: Sampler) -> ChainDraws:

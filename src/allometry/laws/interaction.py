@@ -4,7 +4,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from allometry.laws.base import Coefficient, Coefficients, Law, Point, Scale, register_law
-from allometry.laws.two_term import CHINCHILLA
+from allometry.laws.two_term import CHINCHILLA, TWO_TERM_GEOMETRY
 
 MOST_BEND = 0.5
 """Largest change of log beta for an e-fold of N that the law can express, by a tanh."""
@@ -60,6 +60,7 @@ INTERACTION = register_law(
         log_loss=_log_loss,
         published=_published,
         imbalance=_imbalance,
+        geometry=TWO_TERM_GEOMETRY,
     )
 )
 """For dense grids of runs: seven coefficients want budgets and sizes to spare."""

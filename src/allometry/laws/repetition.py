@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from allometry.laws.base import Coefficient, Coefficients, Law, Point, Scale, register_law
-from allometry.laws.two_term import CHINCHILLA
+from allometry.laws.two_term import CHINCHILLA, TWO_TERM_GEOMETRY
 
 
 def effective_resources(
@@ -78,6 +78,7 @@ REPETITION = register_law(
         log_loss=_log_loss,
         published=_published,
         imbalance=_imbalance,
+        geometry=TWO_TERM_GEOMETRY,
         columns=("epochs",),
     )
 )

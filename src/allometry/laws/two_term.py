@@ -159,7 +159,9 @@ def _log_det(x: Float[Array, "k *batch"]) -> Float[Array, "*batch"]:
     return x[5] if x.shape[0] == 6 else jnp.zeros_like(x[0])
 
 
-_GEOMETRY = Geometry(forward=_forward, inverse=_inverse, log_det=_log_det)
+TWO_TERM_GEOMETRY = Geometry(forward=_forward, inverse=_inverse, log_det=_log_det)
+"""Of the five coefficients, with log_gamma as a sixth; with two more they are left as they are."""
+
 _ADDITIVE_COEFFICIENTS = (_LOG_E, _LOG_U, _LOG_V, _LOG_ALPHA, _LOG_BETA)
 
 CHINCHILLA = register_law(
@@ -171,7 +173,7 @@ CHINCHILLA = register_law(
         log_loss=_additive,
         published=_published_additive,
         imbalance=_imbalance,
-        geometry=_GEOMETRY,
+        geometry=TWO_TERM_GEOMETRY,
     )
 )
 """The additive law."""
@@ -185,7 +187,7 @@ PNORM = register_law(
         log_loss=_pnorm,
         published=_published_pnorm,
         imbalance=_imbalance,
-        geometry=_GEOMETRY,
+        geometry=TWO_TERM_GEOMETRY,
     )
 )
 """The default: a p-norm of the two terms, p = 1/gamma."""
@@ -199,7 +201,7 @@ GAMMA = register_law(
         log_loss=_pnorm,
         published=_published_gamma,
         imbalance=_imbalance,
-        geometry=_GEOMETRY,
+        geometry=TWO_TERM_GEOMETRY,
     )
 )
 """The study's form: the curve of `PNORM`, reported with its own A, B, alpha, beta, gamma."""
