@@ -20,10 +20,13 @@ KINDS = ("valleys", "surface", "growth", "allocations", "fan", "ppc", "probabili
 
 
 # %%
+LEAST_RUNS = 40  # measured runs, so that every group has valleys
+
+
 def bundled_table() -> tuple[Path, str]:
-    """Runs that this project measured, where there are some; else the synthetic ones."""
+    """Runs that this project measured, once there are enough; else the synthetic ones."""
     measured = DATA / "measured" / "runs.csv"
-    if measured.is_file():
+    if measured.is_file() and len(measured.read_text(encoding="utf-8").splitlines()) > LEAST_RUNS:
         return measured, "runs measured by this project"
     text = "SYNTHETIC runs: published laws plus noise, no model was trained for them"
     return DATA / "synthetic" / "runs.csv", text

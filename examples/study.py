@@ -45,7 +45,6 @@ PUBLISHED = pd.DataFrame(
     ],
     columns=["architecture", "context_length", "params_exponent", "tokens_exponent"],
 )
-GROUP = ["architecture", "context_length"]
 
 
 # %% [markdown]
@@ -56,7 +55,9 @@ GROUP = ["architecture", "context_length"]
 def fit_runs(runs: str, *, seed: int = 0, sampler: Sampler | None = None) -> Posterior:
     """The default model on a runs table, with a progress bar."""
     with stages() as bar:
-        return fit(read_runs(runs), sampler=sampler or Sampler(), seed=seed, progress=bar)
+        # A sweep's table has its planned `budget` beside the realised flops.
+        table = read_runs(runs, aliases={"flops": "flops"})
+        return fit(table, sampler=sampler or Sampler(), seed=seed, progress=bar)
 
 
 def convergence_table(posterior: Posterior) -> pd.DataFrame:
@@ -83,12 +84,12 @@ def convergence_table(posterior: Posterior) -> pd.DataFrame:
 
 
 # %%
-def growth_table(posterior: Posterior) -> pd.DataFrame:
-    low, high = PUBLISHED_RANGE
+def growth_table(posterior: Posterior, *, published: bool) -> pd.DataFrame:
+    low, high = PUBLISHED_RANGE if published else (None, None)
     ours = growth_law(posterior, flops_low=low, flops_high=high)
     names = [f"{q}_exponent_{s}" for q in ("params", "tokens") for s in ("median", "q5", "q95")]
     table = ours[[*posterior.groups.columns, *names]]
-    if set(GROUP) <= set(table):
+    if published:
         renamed = {f"{q}_exponent": f"{q}_published" for q in ("params", "tokens")}
         table = table.merge(PUBLISHED.rename(columns=renamed), how="left")
     return table
@@ -157,16 +158,16 @@ def write_figures(posterior: Posterior, folder: Path, kinds: tuple[str, ...] = F
             save_figure(draw_figure(posterior, kind, Request()), folder / f"{kind}.png", dpi=150)
 
 
-def write_exponents(posterior: Posterior, folder: Path) -> None:
-    """Growth exponents with the published ones as crosses."""
+def write_exponents(posterior: Posterior, folder: Path, *, published: bool) -> None:
+    """Growth exponents, with the published ones as crosses where they are of these runs."""
     from matplotlib.figure import Figure
 
-    low, high = PUBLISHED_RANGE
+    low, high = PUBLISHED_RANGE if published else (None, None)
     table = growth_law(posterior, flops_low=low, flops_high=high)
     figure = Figure(figsize=(10, 3.8), layout="constrained")
     for ax, quantity in zip(figure.subplots(1, 2), ("params", "tokens"), strict=True):
-        published = PUBLISHED.rename(columns={f"{quantity}_exponent": "value"})
-        plot_exponents(table, quantity=f"{quantity}_exponent", reference=published, ax=ax)
+        known = PUBLISHED.rename(columns={f"{quantity}_exponent": "value"}) if published else None
+        plot_exponents(table, quantity=f"{quantity}_exponent", reference=known, ax=ax)
     save_figure(figure, folder / "exponents.png", dpi=150)
 
 
@@ -183,14 +184,17 @@ def analyse(
     compare_at: tuple[float, ...],
     allocate_at: tuple[float, ...],
     kinds: tuple[str, ...] = FIGURES,
+    published: bool = False,
 ) -> None:
     """Print every table and write every figure of one posterior."""
     show("The fit", convergence_table(posterior))
-    show("Growth laws: N* and D* as powers of compute", growth_table(posterior))
+    show(
+        "Growth laws: N* and D* as powers of compute", growth_table(posterior, published=published)
+    )
     show("Compute-optimal runs", allocate(posterior, allocate_at))
     show("N* at the longest context over the shortest", shrinkage_table(posterior, compare_at))
     show("Probability that one architecture beats the other", winner_table(posterior, compare_at))
-    write_exponents(posterior, folder)
+    write_exponents(posterior, folder, published=published)
     write_figures(posterior, folder, kinds)
     print(f"\nFigures: {folder}")
 
@@ -220,7 +224,13 @@ def main(
     fitted = Posterior.load(posterior) if posterior else fit_runs(runs, seed=seed)
     if posterior is None:
         print(f"Posterior: {fitted.save(output / 'posterior.nc')}")
-    analyse(fitted, output, compare_at=(6e18, 3e19, 1e21), allocate_at=(1e21, 1e22, 1e23))
+    analyse(
+        fitted,
+        output,
+        compare_at=(6e18, 3e19, 1e21),
+        allocate_at=(1e21, 1e22, 1e23),
+        published=fitted.record.source == "xlstm",
+    )
     return 0
 
 

@@ -1,7 +1,7 @@
 """Loss over sizes: valleys at fixed compute, and the surface over params and tokens."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -96,7 +96,7 @@ def plot_valleys(
         handles.append(legend_key(color=GREY, marker="o", linestyle="none", label="runs"))
     finish(ax, x="params", y=loss_label(loss_unit))
     ax.margins(x=0.12)  # room for the budgets at the lines
-    looks = {"frameon": True, "framealpha": 0.7, "edgecolor": "none"}
+    looks: dict[str, Any] = {"frameon": True, "framealpha": 0.7, "edgecolor": "none"}
     legend(ax, more=handles, title="at each line: FLOPs", title_fontsize="small", **looks)
     return ax
 

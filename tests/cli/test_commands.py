@@ -1,0 +1,34 @@
+"""Every command answers --help and has its place in the docs."""
+
+from pathlib import Path
+
+import pytest
+
+from allometry.cli import COMMANDS, SUBCOMMANDS, main
+
+DOCS = Path(__file__).parent.parent.parent / "docs" / "commands.md"
+NAMES = [(name,) for name, *_ in COMMANDS] + [
+    (name, member) for name, _, _, members in SUBCOMMANDS for member, *_ in members
+]
+
+
+@pytest.mark.parametrize("name", NAMES, ids=" ".join)
+def test_a_command_answers_help_with_its_own_words(name, capsys):
+    assert main([*name, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert "Usage: allometry " + " ".join(name) in text
+    assert "--" in text
+
+
+@pytest.mark.parametrize("name", NAMES, ids=" ".join)
+def test_a_command_has_its_row_in_the_docs(name):
+    assert f"`allometry {' '.join(name)}" in DOCS.read_text(encoding="utf-8")
+
+
+def test_the_docs_name_no_command_that_is_not_there():
+    import re
+
+    text = DOCS.read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `allometry ([a-z]+)(?: ([a-z]+))?", text, flags=re.M)
+    known = {" ".join(name) for name in NAMES}
+    assert [row for row in rows if not {row[0], " ".join(row).strip()} & known] == []
