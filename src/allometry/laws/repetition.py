@@ -1,8 +1,8 @@
 r"""Repeated data: tokens seen again are worth less, and large models waste them.
 
 D' = U_D (1 + R_D^* (1 - e^{-R_D / R_D^*})), with U_D unique tokens and R_D = epochs - 1
-repetitions, and likewise N' from U_N, the params that U_D would deserve. With one epoch D' = D, and a model no
-larger than U_N has N' = N, so the law is the p-norm's sibling with p = 1.
+repetitions, and likewise N' from U_N, the params that U_D would deserve. With one epoch D' = D, and
+a model no larger than U_N has N' = N, so the law is the p-norm's sibling with p = 1.
 """
 
 import jax.numpy as jnp
