@@ -32,8 +32,8 @@ LAUNCH_SPREAD = 0.08
 for work: the same timings, and no prediction for a size that was not timed."""
 WORK_SPREAD = 0.02
 WORK_SPREAD_LOG_SD = 0.2
-"""Median, and log sd, of the log-normal prior on the spread of the effects on work: tight, because a
-wide spread trades bandwidth for effects that grow with size and predicts no other size."""
+"""Median, and log sd, of the log-normal prior on the spread of the effects on work: tight, because
+a wide spread trades bandwidth for effects that grow with size and predicts no other size."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
