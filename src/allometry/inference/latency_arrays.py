@@ -80,8 +80,9 @@ def relative_error(table: pd.DataFrame) -> npt.NDArray[np.float64]:
     if "seconds_std" not in table:
         return np.zeros(len(table))
     repeats = table["repeats"].fillna(1.0) if "repeats" in table else 1.0
-    error = table["seconds_std"] / table["seconds"] / np.sqrt(np.maximum(repeats, 1.0))
-    return np.asarray(np.nan_to_num(error.to_numpy(dtype=np.float64)))
+    spread, seconds = (table[n].to_numpy(dtype=np.float64) for n in ("seconds_std", "seconds"))
+    counts = np.maximum(np.asarray(repeats, dtype=np.float64), 1.0)
+    return np.asarray(np.nan_to_num(spread / seconds / np.sqrt(counts)))
 
 
 def latency_data(

@@ -1,5 +1,7 @@
 """The ArviZ tree of a latency posterior."""
 
+from collections.abc import Mapping
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -72,7 +74,7 @@ def build_latency_tree(
         for name in ("params", "batch_size", "prefill_length", "generation_length")
         if name in table
     ]
-    content = {
+    content: dict[str, Mapping[str, npt.ArrayLike]] = {
         "posterior": split(_variables(flat, program) | memory),
         "posterior_predictive": split(predictive(center, sd)),
         "log_likelihood": split({"seconds": likelihood.astype(np.float32)}),

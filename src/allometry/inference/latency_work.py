@@ -135,14 +135,16 @@ def point_work(shape: Shape, row: pd.Series, *, units: int) -> dict[str, float]:
     if row["quantity"] == "step_time":
         generated = int(row.get("generation_length") or 1)
         context = T + (generated + 1) // 2  # of the middle step
-        flops, moved = (f(shape, context, batch_size=B) for f in (decode_flops, decode_bytes))
+        flops = decode_flops(shape, context, batch_size=B)
+        moved = decode_bytes(shape, context, batch_size=B)
         work["blocks"] = float(n * B * heads)
         if attention:
             # The cache is allocated, and walked along, for the longest sequence to come.
             work["key_rounds"] = n * rounds * (T + generated)
         rows = B
     else:
-        flops, moved = (f(shape, T, batch_size=B) for f in (prefill_flops, prefill_bytes))
+        flops = prefill_flops(shape, T, batch_size=B)
+        moved = prefill_bytes(shape, T, batch_size=B)
         rows = B * T
         work["prompt_logit_flops"] = 2.0 * B * (T - 1) * shape.d_model * shape.vocab_size
         if isinstance(shape, TransformerShape):
@@ -181,8 +183,8 @@ def shapes_of(table: pd.DataFrame) -> list[Shape]:
     names = [name for name in widths if name in table]
     known: dict[tuple[object, ...], Shape] = {}
     found = []
-    for (_, row), key in zip(table.iterrows(), table[names].itertuples(index=False), strict=True):
-        key = tuple(None if pd.isna(value) else value for value in key)
+    for _, row in table.iterrows():
+        key = tuple(None if pd.isna(row[name]) else row[name] for name in names)
         if key not in known:
             known[key] = row_shape(row)
         found.append(known[key])

@@ -159,9 +159,10 @@ def plot_bottleneck(table: pd.DataFrame, *, ax: "Axes | None" = None) -> "Axes":
 
     ax = _axes(ax)
     codes = table.assign(code=table["bottleneck"].map({n: i for i, n in enumerate(BOTTLENECKS)}))
-    keys = {"index": "batch_size", "columns": "prefill_length"}
-    grid = codes.pivot_table(values="code", **keys)
-    bound = table.pivot_table(values="probability_memory_bound", **keys)
+    grid = codes.pivot_table(values="code", index="batch_size", columns="prefill_length")
+    bound = table.pivot_table(
+        values="probability_memory_bound", index="batch_size", columns="prefill_length"
+    )
     colors = ListedColormap([OKABE_ITO[i] for i in (5, 0, 1, 3)])
     ax.pcolormesh(
         grid.columns, grid.index, grid.to_numpy(), cmap=colors, vmin=-0.5, vmax=3.5, alpha=0.75

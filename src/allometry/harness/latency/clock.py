@@ -37,8 +37,9 @@ class CudaClock(Clock):
     """Events on the current CUDA stream: the host's own time between them is not counted."""
 
     def __init__(self) -> None:
-        self._start = torch.cuda.Event(enable_timing=True)
-        self._end = torch.cuda.Event(enable_timing=True)
+        # untyped in torch
+        self._start = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        self._end = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
 
     def seconds(self, work: Callable[[], Any]) -> float:
         """Seconds between two events around the call."""

@@ -53,7 +53,7 @@ def prepare(model: Model, point: BenchPoint, plan: BenchPlan) -> tuple[Work, int
 
 def _captured(work: Work) -> torch.cuda.CUDAGraph | None:
     """Graph of some work; None where an operation cannot be captured."""
-    stream = torch.cuda.Stream()
+    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # untyped in torch
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):  # capture needs warm libraries and a stream of its own
         for _ in range(3):
