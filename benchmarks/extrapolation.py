@@ -59,7 +59,7 @@ def score(name: str, laws: tuple[str, ...]) -> pd.DataFrame:
                 # The default, and the same figure read as natural log a decade, and none.
                 for label, scale in (
                     ("default", default),
-                    ("/2.3", default / np.log(10)),
+                    ("x2", 2 * default),
                     ("0", 0),
                 ):
                     scored = score_split(split, with_drift(posterior, scale)).join(baseline)

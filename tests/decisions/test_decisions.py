@@ -25,7 +25,7 @@ def test_allocation_is_the_analytic_optimum_of_every_draw(fitted):
     u, v = A * params**-alpha, B * tokens**-beta
     law = E + (u ** (1 / gamma) + v ** (1 / gamma)) ** gamma
     decade = np.log10(flops / 1e20)
-    drifted = law * 10 ** (fitted.draws("drift")[:, 2] * decade)
+    drifted = law * np.exp(fitted.draws("drift")[:, 2] * decade)
     assert table["loss_q5"][0] == pytest.approx(np.quantile(drifted, 0.05), rel=1e-4)
     assert table["extrapolation_factor"][0] == pytest.approx(10.0, rel=1e-6)
 

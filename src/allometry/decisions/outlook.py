@@ -26,7 +26,7 @@ def drifted(
 ) -> Draws:
     """Log loss (draw, point) with the law's drift beyond the data; unchanged inside."""
     decades = decades_beyond(flops, posterior.largest_flops()[group])
-    return np.asarray(log_loss + np.log(10.0) * posterior.draws("drift")[:, group] * decades)
+    return np.asarray(log_loss + posterior.draws("drift")[:, group] * decades)
 
 
 def with_noise(posterior: Posterior, log_loss: Draws, imbalance: Draws, *, stream: int) -> Draws:

@@ -1,8 +1,8 @@
 """The discrepancy of a law beyond its data, and how far beyond a prediction is.
 
 Outside the runs a law was fitted to, its error does not average out: it drifts, with one sign, as
-the budget grows. Predicted log10 loss gets ``eta * scale * decades``, where decades is the distance
-from the data and eta ~ Normal(0, 1), with a part shared by all groups of the study.
+the budget grows. Predicted log loss (natural) gets ``eta * scale * decades``, where decades is the
+distance from the data and eta ~ Normal(0, 1), with a part shared by all groups of the study.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ class Drift:
     Attributes
     ----------
     scale : float
-        Standard deviation of log10 loss for each decade of compute beyond the largest run.
+        Standard deviation of log loss for each decade of compute beyond the largest run.
     shared : float
         Correlation of the drift between two groups of one study, 0 to 1.
     """
@@ -28,7 +28,7 @@ class Drift:
 
 
 def default_drift(n_groups: int) -> Drift:
-    """0.02 a decade for one group; 0.01 from three groups on, whose pooled law errs less.
+    """2 % a decade for one or two groups; 1 % from three groups on, whose pooled law errs less.
 
     From predicting the larger runs of ten public studies: the single-group scale was the best of
     every leave-one-study-out split, pooled groups of one study needed .0075 to .01.
@@ -37,7 +37,7 @@ def default_drift(n_groups: int) -> Drift:
 
 
 def draw_drift(drift: Drift, *, draws: int, n_groups: int, seed: int) -> npt.NDArray[np.float64]:
-    """Drift of each draw and group, shape (draw, group), in log10 loss a decade."""
+    """Drift of each draw and group, shape (draw, group), in log loss a decade."""
     rng = np.random.default_rng([seed, 3])
     common = rng.normal(size=(draws, 1))
     own = rng.normal(size=(draws, n_groups))

@@ -13,6 +13,9 @@ from allometry.observations import Exclusion, Runs
 SAME_BUDGET = 0.2
 """Decades of compute within which runs belong to one budget: realised FLOPs scatter by 10 %."""
 
+LARGEST_SHARE = 0.1
+"""Share of a group's runs that its largest budget has at least."""
+
 
 def run_flops(table: pd.DataFrame) -> pd.Series:
     """Training FLOPs of each run: the table's, or 6 N D where it has none."""
@@ -21,11 +24,19 @@ def run_flops(table: pd.DataFrame) -> pd.Series:
 
 
 def largest_budget(table: pd.DataFrame, by: Sequence[str] | None = None) -> pd.Series:
-    """Whether a run belongs to the largest budget of its group."""
+    """Whether a run belongs to the largest budget of its group.
+
+    That is the runs within `SAME_BUDGET` of the group's largest, or the largest tenth of the group
+    where these are more: tables without budgets have a top run and not a top budget.
+    """
     groups = group_runs(table, by)
     decades = np.log10(run_flops(table))
-    top = decades.groupby(groups.index).transform("max")
-    largest: pd.Series = decades > top - SAME_BUDGET
+    by_group = decades.groupby(groups.index)
+    near_top = decades > by_group.transform("max") - SAME_BUDGET
+    in_tenth = by_group.rank(ascending=False, method="first") <= LARGEST_SHARE * by_group.transform(
+        "size"
+    )
+    largest: pd.Series = near_top | in_tenth
     return largest
 
 
