@@ -56,7 +56,7 @@ def score(name: str, laws: tuple[str, ...]) -> pd.DataFrame:
             for law in laws:
                 posterior = fit(split.train, law=law, by=runs.by or None, sampler=QUICK)
                 default = default_drift(len(posterior.groups)).scale
-                # The default, and the same figure read as natural log a decade, and none.
+                # The default, twice that, and none.
                 for label, scale in (
                     ("default", default),
                     ("x2", 2 * default),
