@@ -96,8 +96,11 @@ def plot_valleys(
         handles.append(legend_key(color=GREY, marker="o", linestyle="none", label="runs"))
     finish(ax, x="params", y=loss_label(loss_unit))
     ax.margins(x=0.12)  # room for the budgets at the lines
-    looks: dict[str, Any] = {"frameon": True, "framealpha": 0.7, "edgecolor": "none"}
-    legend(ax, more=handles, title="at each line: FLOPs", title_fontsize="small", **looks)
+    looks: dict[str, Any] = {
+        "loc": "lower left",
+        "title_fontsize": "small",
+    }  # valleys leave it free
+    legend(ax, more=handles, title="at each line: FLOPs", **looks)
     return ax
 
 
