@@ -1,5 +1,6 @@
 """Every command answers --help and has its place in the docs."""
 
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,13 @@ NAMES = [(name,) for name, *_ in COMMANDS] + [
     (name, member) for name, _, _, members in SUBCOMMANDS for member, *_ in members
 ]
 
+TARGETS = {(name,): target for name, target, *_ in COMMANDS} | {
+    (name, member): target for name, _, _, members in SUBCOMMANDS for member, target, _ in members
+}
+LINES = [((name,), words) for name, _, _, words in COMMANDS] + [
+    ((name, member), words) for name, _, _, members in SUBCOMMANDS for member, _, words in members
+]
+
 
 @pytest.mark.parametrize("name", NAMES, ids=" ".join)
 def test_a_command_answers_help_with_its_own_words(name, capsys):
@@ -18,6 +26,24 @@ def test_a_command_answers_help_with_its_own_words(name, capsys):
     text = capsys.readouterr().out
     assert "Usage: allometry " + " ".join(name) in text
     assert "--" in text
+    module, function = TARGETS[name].split(":")
+    docstring = getattr(import_module(f"allometry.cli.{module}"), function).__doc__
+    assert " ".join(docstring.split("\n\n")[0].split()) in " ".join(text.split())
+
+
+def test_the_list_of_commands_imports_none_of_them():
+    import subprocess
+    import sys
+
+    program = (
+        "import sys; from allometry.cli import main; main(['--help']);"
+        "print({m for m in sys.modules if m.startswith('allometry.cli.')})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "set()"
+    assert all(words in " ".join(done.stdout.split()) for name, words in LINES if len(name) == 1)
 
 
 @pytest.mark.parametrize("name", NAMES, ids=" ".join)

@@ -8,14 +8,6 @@ import cyclopts
 import allometry
 from allometry.errors import AllometryError
 
-app = cyclopts.App(
-    name="allometry",
-    help="Scaling laws with honest uncertainty: from a table of finished runs to decisions.",
-    version=allometry.__version__,
-    result_action="return_value",
-    help_format="plaintext",
-)
-
 # name, "module:function" in this package, one line of help. Lazy: --help imports none of them.
 LOSS = "From runs to decisions"
 PRIOR = "Priors and data"
@@ -82,7 +74,11 @@ SUBCOMMANDS: tuple[tuple[str, str, str, tuple[tuple[str, str, str], ...]], ...] 
         HARNESS,
         "Many runs: plan, run, watch, collect.",
         (
-            ("plan", "sweep_plan:plan_command", "Plan isoflop or token/param runs, and price them."),
+            (
+                "plan",
+                "sweep_plan:plan_command",
+                "Plan isoflop or token/param runs, and price them.",
+            ),
             ("run", "sweep:run_command", "Make the runs of a plan, here or on a cluster."),
             ("status", "sweep:status_command", "How far a sweep is."),
             ("collect", "sweep:collect_command", "Write the runs table and the loss curves."),
@@ -91,24 +87,37 @@ SUBCOMMANDS: tuple[tuple[str, str, str, tuple[tuple[str, str, str], ...]], ...] 
 )
 
 
-def _build(root: cyclopts.App) -> None:
+def build_app(arguments: Sequence[str]) -> cyclopts.App:
+    """The command line for given arguments.
+
+    Commands are imported only when they run, so that ``--help`` is quick: a list of commands shows
+    the line that stands here. The command that is asked for shows its own docstring instead.
+    """
+    root = cyclopts.App(
+        name="allometry",
+        help="Scaling laws with honest uncertainty: from a table of finished runs to decisions.",
+        version=allometry.__version__,
+        result_action="return_value",
+        help_format="plaintext",
+    )
+    asked = tuple(arguments[:2])
     for name, target, group, text in COMMANDS:
-        root.command(f"allometry.cli.{target}", name=name, help=text, group=group)
+        line = None if asked[:1] == (name,) else text
+        root.command(f"allometry.cli.{target}", name=name, help=line, group=group)
     for name, group, text, members in SUBCOMMANDS:
         sub = cyclopts.App(name=name, help=text, group=group, help_format="plaintext")
         for member, target, member_text in members:
-            sub.command(f"allometry.cli.{target}", name=member, help=member_text)
+            line = None if asked == (name, member) else member_text
+            sub.command(f"allometry.cli.{target}", name=member, help=line)
         root.command(sub)
-
-
-_build(app)
+    return root
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return its exit code (0 answered, 1 no or failed, 2 bad input)."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        code = app(arguments, exit_on_error=False, print_error=False)
+        code = build_app(arguments)(arguments, exit_on_error=False, print_error=False)
         return int(code or 0)
     except cyclopts.CycloptsError as error:
         return _complain(str(error).strip(), hint="See allometry --help or the command's --help.")
