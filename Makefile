@@ -35,6 +35,12 @@ test: $(FULL)  ## Set up and run the tests (minutes)
 test-slow: $(FULL)  ## Run the slow tests (calibration, long sequences; up to hours)
 	$(BIN)/python -m pytest -m slow
 
+bench: $(FULL)  ## Time the loss-law fit beside PyMC, nutpie, NumPyro and L-BFGS (half an hour)
+	test -x $(VENV)-bench/bin/python || $(PYTHON) -m venv $(VENV)-bench
+	$(VENV)-bench/bin/python -m pip install --quiet --disable-pip-version-check 'pip>=25.1'
+	$(VENV)-bench/bin/python -m pip install --quiet --disable-pip-version-check --group bench
+	$(BIN)/python benchmarks/fit_speed.py --peers $(VENV)-bench/bin/python -o output/fit_speed.json
+
 gpu-check: $(FULL)  ## On a CUDA machine: every kernel check and benchmark (8 minutes)
 	$(BIN)/python benchmarks/gpu_check.py -o gpu_check.json
 

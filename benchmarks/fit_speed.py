@@ -199,6 +199,7 @@ def main():
             print(f"{name}: {found[name]}", file=sys.stderr, flush=True)
     report(found)
     if options.output:
+        options.output.parent.mkdir(parents=True, exist_ok=True)
         options.output.write_text(json.dumps(found, indent=1))
 
 

@@ -17,7 +17,7 @@ from allometry.inference.model import expected_log_loss
 from allometry.laws import Scale, get_law
 
 REFERENCE = Scale(params=1e8, tokens=2e9, loss=1.0)
-"""The reference run is fixed: a loss scale taken from the data would make the prior depend on it."""
+"""The reference run is fixed: a loss scale taken from the data would move the prior with them."""
 
 
 def design(cells: dict[tuple[str, int], int], budgets=(1e17, 1e18, 1e19)) -> pd.DataFrame:
