@@ -84,7 +84,8 @@ def predict_latency(
     Raises
     ------
     InputError
-        If a column is missing or an architecture was not timed.
+        If a column is missing, an architecture was not timed, or another device is asked for and
+        the timed one has no data sheet.
     """
     posterior.require_converged(force=force)
     table = check_points(points)
@@ -155,6 +156,10 @@ def latency_draws(
     """Draws of the latency of checked points; arguments as in `predict_latency`."""
     timed = posterior.record.device
     target = timed if device is None or device == timed else device
+    if target is not timed and not posterior.record.bounded:
+        what = f"shares are of the table's largest rates, not of a data sheet: no {target.name}"
+        hint = "Fit with the timed device's data sheet (device=, --device)."
+        raise InputError(what, where=posterior.record.source, hint=hint)
     rng = np.random.default_rng([seed, 11])
     shapes = shapes_of(table) if shapes is None else shapes
     n = posterior.n_draws
@@ -168,7 +173,7 @@ def latency_draws(
         for architecture in sorted(set(table["architecture"])):
             values = posterior.values(str(architecture))
             values = {name: value * effects.get(name, 1.0) for name, value in values.items()}
-            if target is not timed and posterior.record.bounded:
+            if target is not timed:
                 ceilings = {c.name for c in posterior.law.coefficients if c.kind != "log"}
                 values = {k: np.minimum(v, 1.0) if k in ceilings else v for k, v in values.items()}
             rows = np.flatnonzero((table["architecture"] == architecture).to_numpy())

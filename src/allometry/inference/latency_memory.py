@@ -84,27 +84,3 @@ def memory_draws(
         factors[:, a] = np.exp(log_f[chosen // _SIZE] + cell[0] * jitter[0])
         spreads[:, a] = np.exp(log_sd[chosen % _SIZE] + cell[1] * jitter[1])
     return {"memory_factor": factors, "memory_spread": spreads}
-
-
-def grid_gaps(table: pd.DataFrame) -> pd.DataFrame:
-    """Points of a table's grid that it does not hold, as rows that ran out of memory.
-
-    For tables that leave such rows out: every model is taken to have been asked for every batch
-    and prompt that occur. Only use it where the table's source says so.
-    """
-    keys = ["batch_size", "prefill_length"]
-    model = [
-        name
-        for name in table.columns
-        if name in ("architecture", "params", "d_model", "n_layers", "n_heads", "n_kv_heads")
-        or name in ("head_dim_qk", "head_dim_v", "d_ff", "vocab_size", "chunk_size")
-    ]
-    steps = table[table["quantity"] == "ttft"]
-    grid = pd.MultiIndex.from_product(
-        [sorted(steps[key].unique()) for key in keys], names=keys
-    ).to_frame(index=False)
-    models = steps[model].drop_duplicates()
-    full = models.merge(grid, how="cross")
-    marked = full.merge(steps[[*model, *keys]].assign(_there=1), how="left", on=[*model, *keys])
-    gaps = marked[marked["_there"].isna()].drop(columns="_there")
-    return gaps.assign(quantity="ttft", generation_length=1.0, status="oom").reset_index(drop=True)

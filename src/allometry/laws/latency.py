@@ -22,7 +22,7 @@ Derivation and evidence: ``docs/latency.md``.
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
@@ -452,8 +452,3 @@ def latency_law(law: str | LatencyLaw) -> LatencyLaw:
 def latency_law_names() -> tuple[str, ...]:
     """Names of all latency laws."""
     return tuple(sorted(_REGISTRY))
-
-
-def select_points(work: Work, index: Array) -> Work:
-    """Work of the chosen points."""
-    return Work(**{field.name: getattr(work, field.name)[index] for field in fields(Work)})

@@ -3,12 +3,14 @@
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from allometry.errors import InputError
 from allometry.plots.style import BANDS, GREY, MARKERS, OKABE_ITO
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
 QUANTITY_LABELS = {
@@ -28,7 +30,8 @@ def plot_runtime(
     predicted : DataFrame
         Rows of `allometry.decisions.latency.predict_latency` of one quantity.
     timed : DataFrame, optional
-        Rows of a latency table of the same architectures, params and batches.
+        Rows of a latency table of the same architectures, params and batches; a line is dashed
+        beyond its longest timing.
     ax : Axes, optional
         Where to draw; a new figure by default.
 
@@ -45,12 +48,22 @@ def plot_runtime(
     for i, (key, rows) in enumerate(predicted.groupby(keys, sort=False)):
         architecture, params, batch = key
         rows = rows.sort_values("prefill_length")
-        color, label = (
-            OKABE_ITO[i % len(OKABE_ITO)],
-            f"{architecture} {params:.3g}, batch {batch:g}",
-        )
+        color, marker = OKABE_ITO[i % len(OKABE_ITO)], MARKERS[i % len(MARKERS)]
+        label = f"{architecture} {params:.3g}, batch {batch:g}"
         x = rows["prefill_length"]
-        ax.plot(x, rows["seconds_median"], color=color, label=label)
+        points = rows.iloc[:0]
+        if timed is not None:
+            same = (timed[keys] == list(key)).all(axis=1) & (timed["quantity"] == quantity)
+            points = timed[same]
+        inside = x <= (points["prefill_length"].max() if len(points) else np.inf)
+        dash = (0, (4, 2))  # beyond the longest timing
+        ax.plot(x, rows["seconds_median"], color=color, linestyle=dash)
+        ax.plot(
+            x[inside],
+            rows["seconds_median"][inside],
+            color=color,
+            label=label,
+        )
         for level, (opacity, low, high) in BANDS.items():
             ax.fill_between(
                 x,
@@ -61,19 +74,15 @@ def plot_runtime(
                 lw=0,
                 label=level if i == 0 else None,
             )
-        if timed is not None:
-            same = (timed[keys] == list(key)).all(axis=1) & (timed["quantity"] == quantity)
-            marker = MARKERS[i % len(MARKERS)]
-            points = timed[same]
-            ax.plot(
-                points["prefill_length"],
-                points["seconds"],
-                linestyle="none",
-                marker=marker,
-                color=color,
-                markeredgecolor="white",
-                zorder=3,
-            )
+        ax.plot(
+            points["prefill_length"],
+            points["seconds"] if len(points) else [],
+            linestyle="none",
+            marker=marker,
+            color=color,
+            markeredgecolor="white",
+            zorder=3,
+        )
     ax.set(xscale="log", yscale="log", ylabel=QUANTITY_LABELS[quantity])
     ax.set_xlabel("prompt (tokens)" if quantity == "ttft" else "context (tokens)")
     ax.legend(fontsize="small")
@@ -93,10 +102,9 @@ def plot_roofline(
     Parameters
     ----------
     ceilings : DataFrame
-        One row a ceiling: ``label, rate_median, rate_q5, rate_q95`` (FLOP/s) and
-        ``bandwidth_median, bandwidth_q5, bandwidth_q95`` (bytes/s).
+        Rows of `allometry.decisions.roofline.roofline_ceilings`.
     points : DataFrame, optional
-        Timings: ``label, intensity`` (FLOPs a byte) and ``rate`` (FLOP/s).
+        Rows of `allometry.decisions.roofline.timed_rates`.
     peak_flops, peak_bandwidth : float
         The data sheet.
     """
@@ -155,6 +163,7 @@ def plot_bottleneck(table: pd.DataFrame, *, ax: "Axes | None" = None) -> "Axes":
         Where to draw; a new figure by default.
     """
     from matplotlib.colors import ListedColormap
+    from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
     ax = _axes(ax)
@@ -165,15 +174,24 @@ def plot_bottleneck(table: pd.DataFrame, *, ax: "Axes | None" = None) -> "Axes":
     )
     colors = ListedColormap([OKABE_ITO[i] for i in (5, 0, 1, 3)])
     ax.pcolormesh(
-        grid.columns, grid.index, grid.to_numpy(), cmap=colors, vmin=-0.5, vmax=3.5, alpha=0.75
+        _log_edges(grid.columns),
+        _log_edges(grid.index),
+        grid.to_numpy(),
+        cmap=colors,
+        vmin=-0.5,
+        vmax=len(BOTTLENECKS) - 0.5,
+        alpha=0.75,
     )
+    present = sorted(set(codes["code"]))
+    handles: list[Artist] = [
+        Patch(color=colors(i), alpha=0.75, label=BOTTLENECKS[i]) for i in present
+    ]
     if min(bound.shape) > 1 and bound.to_numpy().min() < 0.5 < bound.to_numpy().max():
         lines = ax.contour(
             bound.columns, bound.index, bound.to_numpy(), [0.05, 0.5, 0.95], colors="black"
         )
-        ax.clabel(lines, fmt=lambda level: f"P(memory) {level:.2f}", fontsize=7)
-    present = sorted(set(codes["code"]))
-    handles = [Patch(color=colors(i), alpha=0.75, label=BOTTLENECKS[i]) for i in present]
+        ax.clabel(lines, fmt=lambda level: f"{level:.2f}", fontsize=7)
+        handles.append(Line2D([], [], color="black", label="P(memory-bound)"))
     ax.legend(handles=handles, fontsize="small", title="longest part")
     first = table.iloc[0]
     ax.set(xscale="log", yscale="log", xlabel="context (tokens)", ylabel="batch (sequences)")
@@ -228,3 +246,11 @@ def _axes(ax: "Axes | None") -> "Axes":
     from matplotlib.figure import Figure
 
     return Figure(figsize=(6.4, 4.4), layout="constrained").subplots()
+
+
+def _log_edges(centers: pd.Index) -> npt.NDArray[np.float64]:
+    """Edges of cells around ascending centers, half-way on a log axis; a lone one spans two."""
+    logs = np.log(np.asarray(centers, dtype=np.float64))
+    steps = np.diff(logs) if len(logs) > 1 else np.full(1, np.log(2.0))
+    ends = [[logs[0] - steps[0] / 2], logs[1:] - np.diff(logs) / 2, [logs[-1] + steps[-1] / 2]]
+    return np.asarray(np.exp(np.concatenate(ends)))
