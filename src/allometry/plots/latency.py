@@ -252,5 +252,6 @@ def _log_edges(centers: pd.Index) -> npt.NDArray[np.float64]:
     """Edges of cells around ascending centers, half-way on a log axis; a lone one spans two."""
     logs = np.log(np.asarray(centers, dtype=np.float64))
     steps = np.diff(logs) if len(logs) > 1 else np.full(1, np.log(2.0))
-    ends = [[logs[0] - steps[0] / 2], logs[1:] - np.diff(logs) / 2, [logs[-1] + steps[-1] / 2]]
-    return np.asarray(np.exp(np.concatenate(ends)))
+    inner = logs[1:] - np.diff(logs) / 2
+    edges = np.concatenate([logs[:1] - steps[0] / 2, inner, logs[-1:] + steps[-1] / 2])
+    return np.asarray(np.exp(edges))
