@@ -111,3 +111,20 @@ def test_block_whitening_keeps_the_layout_of_the_flat_vector(problem):
         np.sort(np.abs(np.asarray(whitening.hyper) @ z[:above]))
     )
     assert np.linalg.norm(whitening.transpose_times(x / sd**2) - z) < 1e-8
+
+
+def test_many_groups_do_not_pull_their_spread_to_zero():
+    # Forty loose groups pull log spread down by 8, where the joint density has its useless mode.
+    cells = {(f"a{i % 4}", 1024 * 2 ** (i // 4)): (1.9, 0.3, 0.35, 0.5) for i in range(40)}
+    with jax.enable_x64(True):
+        table, law = simulate_runs(0, groups=cells, sizes=2), get_law("pnorm")
+        groups = group_runs(table)
+        program = Program(law=law, structure=law_structure(law, groups))
+        runs = run_arrays(table, groups, law, reference_scale(table))
+        centred = jnp.ones(40, dtype=bool)
+        data = Data(runs=runs, priors=default_priors(law).arrays(), centred=centred)
+        mode = find_mode(starts(program, data, count=1, seed=0)[0], program, data)
+        sites = split(jnp.asarray(mode.x), program.structure)
+    for name in ("log_spread", "log_parent_spread"):
+        assert np.abs(np.asarray(sites[name]) - np.log(data.priors.between)).max() < 3 * 0.45
+    assert mode.gradient < 1.0
