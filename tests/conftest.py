@@ -42,3 +42,21 @@ def fitted():
 def fitted_file(fitted, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same posterior as a file."""
     return fitted.save(tmp_path_factory.mktemp("posterior") / "fit.nc")
+
+
+@pytest.fixture(scope="session")
+def fitted_latency():
+    """A latency posterior (Gaussian at the mode) of 72 simulated timings."""
+    from latency_simulation import DEVICE, simulate_latency
+
+    from allometry.inference import LatencySampler, fit_latency
+
+    timings = simulate_latency(1).drop(columns="exact")
+    sampler = LatencySampler(method="laplace", chains=2, draws=100)
+    return fit_latency(timings, law="roofline", device=DEVICE, sampler=sampler)
+
+
+@pytest.fixture(scope="session")
+def fitted_latency_file(fitted_latency, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same latency posterior as a file."""
+    return fitted_latency.save(tmp_path_factory.mktemp("latency") / "latency.nc")

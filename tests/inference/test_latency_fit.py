@@ -1,0 +1,135 @@
+"""Fitting latencies: rows used, recovery of simulated timings, the file, the memory law."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+from latency_simulation import DEVICE, NOISE, latency_grid, simulate_latency
+
+from allometry.decisions.latency import first_crossing, predict_latency
+from allometry.errors import InputError
+from allometry.inference import LatencyPosterior, LatencySampler, Posterior, fit_latency
+from allometry.inference.latency_memory import memory_draws, needed_bytes
+from allometry.inference.latency_work import apparent_device, shapes_of, usable_rows
+
+LAPLACE = LatencySampler(method="laplace", chains=2, draws=100)
+
+
+@pytest.fixture(scope="module")
+def timed():
+    """The timings that `fitted_latency` was fitted to, with their truth."""
+    return simulate_latency(1)
+
+
+def test_simulated_timings_are_predicted_within_their_noise(fitted_latency, timed):
+    posterior, table = fitted_latency, timed
+    found = predict_latency(posterior, table)
+    error = np.log(found["seconds_median"] / table["exact"])
+    # The mean of several timings of a coefficient: no worse than the noise of one of them.
+    assert np.sqrt((error**2).mean()) < NOISE
+    inside = (found["run_seconds_q5"] <= table["seconds"]) & (
+        table["seconds"] <= found["run_seconds_q95"]
+    )
+    assert inside.mean() > 0.8  # 72 rows at 90 %: 0.8 is three standard errors below
+
+
+def test_effective_rates_are_positive_and_below_the_peak(fitted_latency):
+    posterior = fitted_latency
+    law = posterior.law
+    for architecture in posterior.record.architectures:
+        values = posterior.values(architecture)
+        for coefficient in law.coefficients:
+            assert (values[coefficient.name] > 0).all()
+            if coefficient.kind != "log":
+                assert (values[coefficient.name] <= 1).all()
+
+
+def test_recurrent_step_is_flat_in_context_and_attention_grows(fitted_latency, timed):
+    posterior, table = fitted_latency, timed
+    shapes = table[table["quantity"] == "step_time"].drop_duplicates(["architecture", "params"])
+    points = pd.concat([shapes.assign(prefill_length=t) for t in (128, 16384)])
+    found = predict_latency(posterior, points)
+    ratio = found.groupby(["architecture", "params"])["seconds_median"].agg(
+        lambda s: s.iloc[1] / s.iloc[0]
+    )
+    assert np.allclose(ratio["xlstm"], 1.0, rtol=1e-9)
+    assert (ratio["transformer"] > 1.2).all()
+
+
+def test_another_device_gets_a_wider_interval(fitted_latency, timed):
+    posterior, table = fitted_latency, timed
+    same = predict_latency(posterior, table)
+    other = dataclasses.replace(DEVICE, name="twice", flops=2e14, bandwidth=2e12)
+    moved = predict_latency(posterior, table, device=other)
+    width = [np.log(t["seconds_q95"] / t["seconds_q5"]).mean() for t in (same, moved)]
+    assert width[1] > 2 * width[0]
+    assert (moved["seconds_median"] < same["seconds_median"] * 1.05).mean() > 0.9
+
+
+def test_file_gives_the_posterior_back_and_a_foreign_one_is_refused(
+    fitted_latency, fitted_latency_file, timed
+):
+    posterior, table = fitted_latency, timed
+    loaded = LatencyPosterior.load(fitted_latency_file)
+    assert loaded.record == posterior.record
+    again = predict_latency(loaded, table)
+    pd.testing.assert_frame_equal(again, predict_latency(posterior, table))
+    with pytest.raises(InputError, match="not a posterior of allometry"):
+        Posterior.load(fitted_latency_file)
+
+
+def test_rows_that_cannot_be_modelled_are_left_out_with_the_reason():
+    table = latency_grid().assign(seconds=1.0)
+    table.loc[0, "prefill_length"] = 0
+    table.loc[1, "architecture"] = "mamba"
+    used = usable_rows(table)
+    assert len(used.table) == len(table) - 2
+    assert any("mamba" in why for _, why in used.excluded)
+    assert any("no prompt" in why for _, why in used.excluded)
+
+
+def test_widths_that_contradict_params_are_refused():
+    table = latency_grid().assign(seconds=1.0, params=1e6)
+    with pytest.raises(InputError, match="the widths give"):
+        apparent_device(table)
+
+
+def test_timings_of_two_devices_are_refused():
+    table = latency_grid().assign(seconds=1.0)
+    table["device"] = np.where(np.arange(len(table)) % 2, "a", "b")
+    with pytest.raises(InputError, match="2 devices"):
+        fit_latency(table, law="roofline", device=DEVICE, sampler=LAPLACE)
+
+
+def test_memory_law_finds_the_factor_that_decided_what_fitted():
+    table = latency_grid()
+    table = table[table["quantity"] == "ttft"].reset_index(drop=True)
+    dense = pd.concat([table.assign(batch_size=b) for b in (1, 2, 4, 8, 16, 32, 64, 128, 256)])
+    dense = dense.reset_index(drop=True)
+    fits = needed_bytes(shapes_of(dense), dense, np.array([20.0]))[0] < DEVICE.memory_bytes
+    found = memory_draws(
+        dense[fits],
+        dense[~fits],
+        capacity=DEVICE.memory_bytes,
+        architectures=("transformer", "xlstm"),
+        draws=400,
+        seed=0,
+    )["memory_factor"]
+    low, middle, high = np.quantile(found, [0.05, 0.5, 0.95], axis=0)
+    assert (high / low < 10).all()  # the prior's own interval is a factor of 52
+    for a, architecture in enumerate(("transformer", "xlstm")):
+        own = (dense["architecture"] == architecture).to_numpy()
+        rows = dense[own].reset_index(drop=True)
+        needed = needed_bytes(shapes_of(rows), rows, middle[[a]])[0]
+        # Batches double: a factor within the grid's resolution decides all points but the nearest.
+        assert ((needed < DEVICE.memory_bytes) != fits[own]).sum() <= 1
+
+
+def test_first_crossing_is_between_the_points_around_it():
+    at = np.array([1.0, 10.0, 100.0])
+    excess = np.array([[-1.0, -1.0, 1.0], [1.0, 1.0, 1.0], [-1.0, -1.0, -1.0]])
+    places = first_crossing(excess, at)
+    assert np.isclose(places[0], 10**1.5)
+    assert places[1] == 1.0
+    assert np.isnan(places[2])
