@@ -1,4 +1,4 @@
-"""Tables at the edges: outliers, thin groups beside rich ones, many groups, many runs."""
+"""Tables at the edges: gross outliers, one token count, thin groups beside rich ones."""
 
 import numpy as np
 import pandas as pd
@@ -22,6 +22,7 @@ def test_gross_outliers_move_alpha_by_less_than_its_own_sd():
     assert abs(dirty.mean() - clean.mean()) < clean.std()
 
 
+@pytest.mark.slow
 def test_groups_with_two_or_three_runs_borrow_from_the_rich_ones():
     runs = simulate_runs(12)
     rich = runs[~((runs["architecture"] == "xlstm") & (runs["context_length"] == 4096))]
@@ -30,26 +31,15 @@ def test_groups_with_two_or_three_runs_borrow_from_the_rich_ones():
     verdict = posterior.record.convergence
     assert verdict.converged, verdict.reasons
     assert any("fewer than 6 runs in xlstm/4096" in w for w in posterior.record.warnings)
-    spread = posterior.draws("alpha").std(axis=0)
-    assert spread[3] > 1.2 * spread[2]  # wider than its sister, whose 18 runs speak
+    E, alpha, _, _ = TRUTH["xlstm", 4096]
+    for name, truth in (("E", E), ("alpha", alpha)):
+        draws = posterior.draws(name)[:, 3]
+        assert abs(draws.mean() - truth) < 4 * draws.std()
     # Three runs alone leave alpha to its prior, log sd 0.35; the other groups narrow that.
-    assert spread[3] / posterior.draws("alpha")[:, 3].mean() < 0.25
+    assert np.log(posterior.draws("alpha")[:, 3]).std() < 0.2
 
 
 def test_one_token_count_is_refused_as_one_size_is():
     runs = simulate_runs(6, groups=ONE)
     with pytest.raises(InputError, match="all runs have one token count"):
         fit(runs.assign(tokens=1e9, flops=6e9 * runs["params"]))
-
-
-@pytest.mark.slow
-def test_a_hundred_thousand_runs_are_fitted():
-    runs = simulate_runs(0, budgets=tuple(np.geomspace(1e18, 1e20, 100)), sizes=250)
-    assert len(runs) == 100_000
-    posterior = fit(runs)
-    verdict = posterior.record.convergence
-    assert verdict.converged, verdict.reasons
-    for index, (E, alpha, beta, _) in enumerate(TRUTH.values()):
-        for name, value in (("E", E), ("alpha", alpha), ("beta", beta)):
-            draws = posterior.draws(name)[:, index]
-            assert abs(draws.mean() - value) < 4.5 * draws.std()
