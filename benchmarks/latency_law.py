@@ -148,7 +148,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", help="splits whose name contains one of these")
     parser.add_argument("--json", type=Path, help="write every figure here")
     options = parser.parse_args()
-    sampler = LatencySampler() if options.nuts else LatencySampler(method="laplace", draws=150)
+    sampler = LatencySampler(method="nuts" if options.nuts else "laplace", draws=150)
     table = usable_rows(read_latency("latency").table).table
     found = []
     for name, left_out in splits(table).items():

@@ -5,10 +5,9 @@
 # with a prompt (set ALLOMETRY_DATA, or `allometry data fetch latency`). The device is not recorded;
 # the study divides by 989 TFLOP/s, so the data sheet of an H100 SXM is taken.
 #
-# Run it: `python examples/latency_study.py [--fast]`; figures land in `latency_study/`.
+# Run it: `python examples/latency_study.py`; figures land in `latency_study/`.
 
 # %%
-import sys
 from itertools import product
 from pathlib import Path
 
@@ -16,17 +15,14 @@ import pandas as pd
 
 from allometry.accounting import named_device
 from allometry.decisions.latency import crossover_context, predict_latency
-from allometry.inference import LatencySampler, fit_latency
+from allometry.inference import fit_latency
 from allometry.observations import read_latency
 from allometry.plots.latency import plot_bottleneck, plot_runtime
 
 FIGURES = Path("latency_study")
-SAMPLER = LatencySampler(method="laplace") if "--fast" in sys.argv else LatencySampler()
 
 timings = read_latency("latency")
-posterior = fit_latency(
-    timings, law="roofline-two-kernels", device=named_device("h100-sxm"), sampler=SAMPLER
-)
+posterior = fit_latency(timings, law="roofline-two-kernels", device=named_device("h100-sxm"))
 print(posterior.record.convergence)
 print(posterior.summary().to_string(index=False))
 

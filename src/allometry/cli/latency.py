@@ -100,7 +100,7 @@ def fit_command(
     output: Annotated[Path, Parameter(name=["--output", "-o"])],
     device: str | None = None,
     law: Literal["auto", "roofline", "roofline-two-kernels"] = "auto",
-    method: Literal["nuts", "laplace"] = "nuts",
+    method: Literal["laplace", "nuts"] = "laplace",
     chains: int = 4,
     warmup: int = 200,
     draws: int = 300,
@@ -119,11 +119,12 @@ def fit_command(
         NetCDF file to write.
     device
         Name of the device that was timed, for its data sheet (such as h100-sxm), if the table
-        does not say.
+        does not say. Without one the largest rates in the table stand in and its multiprocessors
+        are not known: steps of attention at long context are then predicted badly.
     law
         The latency law; auto takes the one of larger evidence.
     method
-        nuts, or laplace: faster, Gaussian at the mode.
+        laplace: Gaussian at the mode, seconds; or nuts: minutes with a thousand timings.
     chains
         Chains.
     warmup
