@@ -17,8 +17,8 @@ def timings_file(tmp_path):
 
 def test_fit_writes_a_posterior_and_names_the_data_sheet(timings_file, tmp_path, capsys):
     out = tmp_path / "fit.nc"
-    argv = ["latency", "fit", str(timings_file), "-o", str(out), "--method", "laplace"]
-    options = ["--law", "roofline", "--chains", "2", "--draws", "100", "--json"]
+    argv = ["latency", "fit", str(timings_file), "-o", str(out)]
+    options = ["--law", "roofline", "--draws", "100", "--json"]
     assert main([*argv, *options]) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["device"] == "h100-sxm"

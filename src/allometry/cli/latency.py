@@ -100,10 +100,7 @@ def fit_command(
     output: Annotated[Path, Parameter(name=["--output", "-o"])],
     device: str | None = None,
     law: Literal["auto", "roofline", "roofline-two-kernels"] = "auto",
-    method: Literal["laplace", "nuts"] = "laplace",
-    chains: int = 4,
-    warmup: int = 200,
-    draws: int = 300,
+    draws: int = 1200,
     seed: int = 0,
     json: bool = False,
 ) -> int:
@@ -123,14 +120,8 @@ def fit_command(
         are not known: steps of attention at long context are then predicted badly.
     law
         The latency law; auto takes the one of larger evidence.
-    method
-        laplace: Gaussian at the mode, seconds; or nuts: minutes with a thousand timings.
-    chains
-        Chains.
-    warmup
-        Iterations of adaptation of each.
     draws
-        Kept draws of each.
+        Draws of the Gaussian at the mode.
     seed
         Seed of everything random.
     json
@@ -141,7 +132,7 @@ def fit_command(
     from allometry.inference import LatencySampler, fit_latency
 
     prepare_jax()
-    sampler = LatencySampler(method=method, chains=chains, warmup=warmup, draws=draws)
+    sampler = LatencySampler(chains=1, draws=draws)
     with stages() as bar:
         posterior = fit_latency(
             table, law=law, device=_device(device), sampler=sampler, seed=seed, progress=bar

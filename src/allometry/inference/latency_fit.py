@@ -43,8 +43,8 @@ class LatencySampler:
     Attributes
     ----------
     method : str
-        ``laplace``, the Gaussian at the mode: seconds; or ``nuts``: minutes with a thousand
-        timings.
+        ``laplace``, the Gaussian at the mode; or ``nuts``, which mixes slowly: with these defaults
+        it has not converged (R-hat 1.09) on 72 simulated timings.
     chains, warmup, draws : int
         Chains; iterations of adaptation and kept draws of each.
     target : float
@@ -256,7 +256,7 @@ def _verdict(chains: ChainDraws, method: str, mode: Mode, seconds: float) -> Con
         starts=1,
         seconds=seconds,
         reasons=() if reached else (f"the climb stopped at whitened gradient {mode.gradient:.2g}",),
-        advice=() if reached else ("sample instead (--method nuts)",),
+        advice=() if reached else ("look for timings that no kernel of this law explains",),
     )
 
 
