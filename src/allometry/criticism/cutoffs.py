@@ -84,7 +84,7 @@ def budget_cutoffs(flops: npt.NDArray[np.float64]) -> list[float]:
     if len(decades) < MIN_TRAIN_RUNS + MIN_TEST_RUNS:
         return []
     span = decades[-1] - decades[0]
-    low = max(decades[0] + max(MIN_TRAIN_DECADES, span / 4), decades[MIN_TRAIN_RUNS])
+    low = max(decades[0] + max(MIN_TRAIN_DECADES, span / 4), decades[MIN_TRAIN_RUNS - 1])
     high = decades[-MIN_TEST_RUNS]
     if low >= high:
         return []
