@@ -47,7 +47,7 @@ def test_the_additive_law_on_pnorm_runs_is_refused(wrong):
     found = check(wrong)
     assert not found.passed
     p = {s.name: s.p for s in found.statistics}
-    assert min(p["flops"], p["tokens_per_param"]) < 1e-6
+    assert min(p["flops"], p["tokens_per_param"]) < 1e-3
     assert any(f.grave and "wrong shape" in f.text and "--law" in f.text for f in found.findings)
 
 
