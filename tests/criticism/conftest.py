@@ -12,7 +12,7 @@ QUICK = Sampler(method="laplace", chains=2, draws=200, starts=1)
 def wrong() -> Posterior:
     """The additive law on a p-norm study with almost no noise: a posterior not to be believed."""
     one = {("transformer", 1024): TRUTH["transformer", 1024]}
-    runs = simulate_runs(2, groups=one, budgets=(1e17, 1e18, 1e19, 1e20), sizes=8, noise=1e-4)
+    runs = simulate_runs(2, groups=one, budgets=(1e17, 1e18, 1e19, 1e20), sizes=8, noise=1e-3)
     return fit(runs, law="chinchilla", sampler=QUICK)
 
 
