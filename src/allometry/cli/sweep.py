@@ -1,5 +1,6 @@
 """``allometry sweep run``, ``status`` and ``collect``: make planned runs, watch, gather them."""
 
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -86,6 +87,8 @@ def run_command(
     else:
         chosen = LocalExecutor(workers=workers)
     status = SweepStatus(folder)
+    # Under nohup or a shell's & SIGINT is ignored: kill -INT shall stop a sweep there as well.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with sweep_display(status, stderr) as watch:
             run_sweep(folder, chosen, watch=watch)

@@ -22,9 +22,11 @@ from allometry.harness.sweep import (
 from allometry.harness.sweep.worker import work
 
 DRIVER = """
+import signal
 import sys
 from pathlib import Path
 from allometry.harness.sweep import LocalExecutor, SweepFolder, run_sweep
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job's children ignore it
 run_sweep(SweepFolder(Path(sys.argv[1])), LocalExecutor(workers=2))
 """
 
@@ -110,7 +112,7 @@ def test_a_killed_worker_is_replaced_and_its_run_goes_on(make_sweep, undisturbed
 
 
 def test_ctrl_c_leaves_a_sweep_that_goes_on(make_sweep, undisturbed, small_plan):
-    folder = make_sweep("interrupted", seconds=0.3)
+    folder = make_sweep("interrupted", seconds=1.0)
     driver = start_driver(folder)
     wait_until(lambda: states(folder).get("running", 0) > 0)
     driver.send_signal(signal.SIGINT)

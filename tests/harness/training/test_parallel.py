@@ -40,7 +40,7 @@ def test_two_processes_train_what_one_does(tmp_path, config):
     program.write_text(PROGRAM)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += ["--nproc-per-node", "2", str(program), str(path), str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=200)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
     one = train(run, tmp_path / "one")
     for name in ("ddp", "fsdp"):
