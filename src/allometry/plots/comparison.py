@@ -28,7 +28,7 @@ def plot_probability_map(table: pd.DataFrame, *, ax: "Axes | None" = None) -> "A
     Returns
     -------
     Axes
-        Budgets on a log axis; one row a context length. Purple favours a, orange b; white is a draw.
+        Budgets on a log axis; one row a context length. Purple favours a, orange b, white none.
     """
     require_columns(table, ["a", "b", "flops", "probability_a_better"], plot="plot_probability_map")
     from matplotlib.patches import Patch

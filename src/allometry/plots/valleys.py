@@ -96,10 +96,9 @@ def plot_valleys(
         handles.append(legend_key(color=GREY, marker="o", linestyle="none", label="runs"))
     finish(ax, x="params", y=loss_label(loss_unit))
     ax.margins(x=0.12)  # room for the budgets at the lines
-    looks: dict[str, Any] = {
-        "loc": "lower left",
-        "title_fontsize": "small",
-    }  # valleys leave it free
+    # Below the axes: valleys leave no corner free for certain.
+    looks: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.15), "ncols": 4}
+    looks |= {"title_fontsize": "small", "columnspacing": 1.0}
     legend(ax, more=handles, title="at each line: FLOPs", **looks)
     return ax
 
