@@ -11,7 +11,7 @@ SWEEP ?= sweep
 .PHONY: help setup demo test test-slow lint format bench gpu-check test-triton39 docs dist clean measured measured-table
 
 help:  ## Say what each target does
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
 
 $(CORE): pyproject.toml constraints/$(VERSION).txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
