@@ -128,7 +128,15 @@ def write_arrays(path):
     with jax.enable_x64(True):
         _, _, runs, priors, n_runs = arrays_of("xlstm")
         of_runs = ("group", "log_params", "log_tokens", "log_loss")
-        of_priors = ("loc", "scale", "between", "per_doubling", "noise", "off_valley")
+        of_priors = (
+            "loc",
+            "scale",
+            "between",
+            "per_doubling",
+            "noise",
+            "off_valley",
+            "noise_between",
+        )
         np.savez(
             path,
             **{name: np.asarray(getattr(runs, name))[:n_runs] for name in of_runs},

@@ -41,7 +41,9 @@ def build(a):
         power = pt.exp(-log_gamma)
         expected = pt.logaddexp(log_e, pt.logaddexp(power * u, power * v) / power)
         imbalance = log_alpha + u - log_beta - v
-        sd = pt.sqrt(pt.exp(2 * log_noise) + pt.exp(2 * log_off_valley) * imbalance**4)
+        offset = pm.Normal("noise_offset", 0.0, a["noise_between"], shape=g)
+        run_noise = log_noise + offset[a["group"]]
+        sd = pt.sqrt(pt.exp(2 * run_noise) + pt.exp(2 * log_off_valley) * imbalance**4)
         pm.StudentT("log_loss", float(a["df"]), mu=expected, sigma=sd, observed=a["log_loss"])
     return model
 

@@ -79,7 +79,7 @@ def test_log_prior_is_the_models_without_groups_and_runs(fitted):
         for draw in (0, 100):
             sites = {n: jnp.asarray(fitted.draws(n)[draw]) for n in names}
             _, trace = log_density(loss_model, arguments, {}, sites)
-            low = {"theta", "parent", "log_loss"}
+            low = {"theta", "noise_offset", "parent", "log_loss"}
             kept.append(
                 sum(
                     float(site["fn"].log_prob(site["value"]).sum())

@@ -98,7 +98,8 @@ def test_whitening_turns_the_hessian_into_the_identity():
 def test_block_whitening_keeps_the_layout_of_the_flat_vector(problem):
     program, _ = problem
     above = layout(program.structure)
-    k, g = program.structure.n_coefficients, program.structure.n_groups
+    g = program.structure.n_groups
+    k = (program.size - above) // g
     rng = np.random.default_rng(1)
     hyper = np.diag(rng.uniform(1, 2, above))
     groups = np.stack([np.diag(rng.uniform(1, 2, k)) for _ in range(g)])

@@ -57,7 +57,8 @@ def test_log_likelihood_is_the_density_of_the_loss(fitted):
     gamma = one["gamma"][group]
     law = one["E"][group] + (u ** (1 / gamma) + v ** (1 / gamma)) ** gamma
     imbalance = np.log(one["alpha"][group] * u / (one["beta"][group] * v))
-    scale = np.sqrt(np.exp(2 * one["log_noise"]) + np.exp(2 * one["log_off_valley"]) * imbalance**4)
+    log_noise = (one["log_noise"] + one["noise_offset"])[group]
+    scale = np.sqrt(np.exp(2 * log_noise) + np.exp(2 * one["log_off_valley"]) * imbalance**4)
     loss = fitted.idata["observed_data"]["loss"].to_numpy()
     expected = t.logpdf(np.log(loss), 4.0, np.log(law), scale) - np.log(loss)
     stored = fitted.idata["log_likelihood"]["loss"][0, 0].to_numpy()

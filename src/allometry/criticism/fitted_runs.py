@@ -61,7 +61,7 @@ def fitted_runs(posterior: Posterior) -> FittedRuns:
     params, tokens = data["params"].to_numpy(), data["tokens"].to_numpy()
     columns = {name: data[name].to_numpy() for name in posterior.law.columns}
     log_mean, imbalance = log_loss_at(law_draws(posterior, group), params, tokens, columns)
-    noise = run_noise(posterior.draws("log_noise"), posterior.draws("log_off_valley"), imbalance)
+    noise = run_noise(posterior.log_noise(group), posterior.draws("log_off_valley"), imbalance)
     stderr = np.nan_to_num(data["loss_stderr"].to_numpy()) if "loss_stderr" in data else 0.0
     table = pd.DataFrame(
         {

@@ -190,7 +190,7 @@ def _noise(posterior: Posterior, test: pd.DataFrame) -> Array:
     params, tokens = (test[name].to_numpy(dtype=np.float64) for name in ("params", "tokens"))
     columns = {n: test[n].to_numpy(dtype=np.float64) for n in posterior.law.columns}
     _, imbalance = log_loss_at(law_draws(posterior, index), params, tokens, columns)
-    return run_noise(posterior.draws("log_noise"), posterior.draws("log_off_valley"), imbalance)
+    return run_noise(posterior.log_noise(index), posterior.draws("log_off_valley"), imbalance)
 
 
 def _indices(posterior: Posterior, test: pd.DataFrame) -> npt.NDArray[np.int64]:

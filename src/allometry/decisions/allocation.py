@@ -61,7 +61,7 @@ def allocate(
     log_loss = drifted(posterior, index, budgets, log_loss)
     # With a true C(N, D) the optimum is not quite where the returns on N and D are equal.
     _, imbalance = log_loss_at(draws, params, tokens)
-    run = with_noise(posterior, log_loss, imbalance, stream=0)
+    run = with_noise(posterior, index, log_loss, imbalance, stream=0)
     return labels.assign(
         flops=budgets,
         **interval_columns("params", params),

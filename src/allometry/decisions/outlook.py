@@ -29,9 +29,16 @@ def drifted(
     return np.asarray(log_loss + posterior.draws("drift")[:, group] * decades)
 
 
-def with_noise(posterior: Posterior, log_loss: Draws, imbalance: Draws, *, stream: int) -> Draws:
+def with_noise(
+    posterior: Posterior,
+    group: npt.NDArray[np.int64],
+    log_loss: Draws,
+    imbalance: Draws,
+    *,
+    stream: int,
+) -> Draws:
     """Log loss of a new run: `log_loss` (draw, point) plus the noise of one training run."""
-    scale = run_noise(posterior.draws("log_noise"), posterior.draws("log_off_valley"), imbalance)
+    scale = run_noise(posterior.log_noise(group), posterior.draws("log_off_valley"), imbalance)
     rng = np.random.default_rng([posterior.record.seed, 7, stream])
     return np.asarray(log_loss + scale * rng.standard_t(STUDENT_DF, size=log_loss.shape))
 

@@ -39,7 +39,7 @@ def predict(posterior: Posterior, points: pd.DataFrame, *, force: bool = False) 
     log_loss, imbalance = log_loss_at(law_draws(posterior, index), params, tokens, columns)
     flops = np.asarray(posterior.record.cost.flops(index, params, tokens))
     log_loss = drifted(posterior, index, flops, log_loss)
-    run = with_noise(posterior, log_loss, imbalance, stream=1)
+    run = with_noise(posterior, index, log_loss, imbalance, stream=1)
     return table.assign(
         flops=flops,
         **interval_columns("loss", np.exp(log_loss)),
@@ -58,7 +58,7 @@ def predict_draws(posterior: Posterior, points: pd.DataFrame) -> tuple[np.ndarra
     log_loss, imbalance = log_loss_at(law_draws(posterior, index), params, tokens, columns)
     flops = np.asarray(posterior.record.cost.flops(index, params, tokens))
     log_loss = drifted(posterior, index, flops, log_loss)
-    run = with_noise(posterior, log_loss, imbalance, stream=1)
+    run = with_noise(posterior, index, log_loss, imbalance, stream=1)
     return np.exp(log_loss), np.exp(run)
 
 

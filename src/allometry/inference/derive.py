@@ -56,7 +56,7 @@ def _at_runs(sites: Sites, program: Program, data: Data, scale: Scale) -> tuple[
     def one(draw: Sites) -> tuple[Sites, Sites]:
         runs, theta = data.runs, draw["theta"]
         mean, imbalance = expected_log_loss(program.law, theta, runs)
-        sd = noise_sd(draw["log_noise"], draw["log_off_valley"], imbalance, runs.relative_stderr)
+        sd = noise_sd(draw, imbalance, runs)
         noise = numpyro.distributions.StudentT(STUDENT_DF, mean, sd)
         density = noise.log_prob(runs.log_loss) - runs.log_loss - jnp.log(scale.loss)
         coefficients = dict(zip(program.law.names, theta, strict=True))

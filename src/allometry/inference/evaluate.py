@@ -154,6 +154,9 @@ def run_noise(
     log_off_valley: npt.NDArray[np.float64],
     imbalance: npt.NDArray[np.float64],
 ) -> npt.NDArray[np.float64]:
-    """Scale of a new run's log loss around the law, (draw, point); the first two are (draw,)."""
-    variance = np.exp(2 * log_noise)[:, None] + np.exp(2 * log_off_valley)[:, None] * imbalance**4
+    """Scale of a new run's log loss around the law, (draw, point).
+
+    `log_noise` is (draw, point), `log_off_valley` (draw,).
+    """
+    variance = np.exp(2 * log_noise) + np.exp(2 * log_off_valley)[:, None] * imbalance**4
     return np.asarray(np.sqrt(variance))

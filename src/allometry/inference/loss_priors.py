@@ -29,6 +29,9 @@ NOISE = LogNormal(median=0.005, log_sd=1.0)
 OFF_VALLEY = LogNormal(median=0.003, log_sd=1.2)
 """Extra scale at one e-fold of imbalance, growing with its square: runs far off the valley vary."""
 
+NOISE_BETWEEN = 0.35
+"""Spread of log noise between groups: a factor of 1.4 either way at one standard deviation."""
+
 NO_OFF_VALLEY = LogNormal(median=1e-7, log_sd=0.1)
 """The same noise everywhere: what studies that fit one Huber width assume."""
 
@@ -44,13 +47,18 @@ class LossPriors:
         sampler's scale, relative to the table's reference run.
     noise, off_valley : LogNormal
         Relative noise of a run near the valley; and its growth with the squared imbalance.
+    noise_between : float
+        Standard deviation of the groups' log noise around the common one.
     """
 
     coefficients: tuple[Coefficient, ...]
     noise: LogNormal = NOISE
     off_valley: LogNormal = OFF_VALLEY
+    noise_between: float = NOISE_BETWEEN
 
     def __post_init__(self) -> None:
+        if not self.noise_between > 0:
+            raise InputError(f"noise_between must be positive, got {self.noise_between}")
         for c in self.coefficients:
             if not min(c.scale, c.between, c.per_doubling) > 0:
                 what = "scale, between and per_doubling must be positive"
@@ -88,6 +96,7 @@ class LossPriors:
             per_doubling=column("per_doubling"),
             noise=log_normal(self.noise),
             off_valley=log_normal(self.off_valley),
+            noise_between=jnp.asarray(self.noise_between),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -101,6 +110,7 @@ class LossPriors:
             coefficients=tuple(Coefficient(**c) for c in document["coefficients"]),
             noise=LogNormal(**document["noise"]),
             off_valley=LogNormal(**document["off_valley"]),
+            noise_between=document.get("noise_between", NOISE_BETWEEN),
         )
 
 

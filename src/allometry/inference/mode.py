@@ -184,8 +184,8 @@ def block_hessian(
 
     Groups are independent given the levels above, so that one difference serves them all.
     """
-    k, g = program.structure.n_coefficients, program.structure.n_groups
-    above = layout(program.structure)
+    g, above = program.structure.n_groups, layout(program.structure)
+    k = (len(x) - above) // g
     steps = np.zeros((above + k, len(x)))
     steps[:above, :above] = np.eye(above)
     for row in range(k):

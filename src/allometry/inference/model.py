@@ -51,7 +51,15 @@ class Structure:
 
 @partial(
     jax.tree_util.register_dataclass,
-    data_fields=["loc", "scale", "between", "per_doubling", "noise", "off_valley"],
+    data_fields=[
+        "loc",
+        "scale",
+        "between",
+        "per_doubling",
+        "noise",
+        "off_valley",
+        "noise_between",
+    ],
     meta_fields=[],
 )
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,6 +72,7 @@ class PriorArrays:
     per_doubling: Float[Array, " k"]
     noise: Float[Array, " 2"]
     off_valley: Float[Array, " 2"]
+    noise_between: Float[Array, ""]
 
 
 @partial(
@@ -140,7 +149,13 @@ def site_shapes(structure: Structure) -> dict[str, tuple[int, ...]]:
         shapes["per_doubling"] = (k,)
     if structure.nested:
         shapes |= {"log_parent_spread": (k,), "parent": (k, p)}
+    if structure.pooled:
+        shapes["noise_offset"] = (g,)
     return shapes | {"theta": (k, g)}
+
+
+GROUP_SITES = ("noise_offset", "theta")
+"""Sites with one column a group, which come last in the flat vector."""
 
 
 def group_location(
@@ -167,21 +182,24 @@ def expected_log_loss(
 
 
 def noise_sd(
-    log_noise: Float[Array, ""],
-    log_off_valley: Float[Array, ""],
-    imbalance: Float[Array, "*points"],
-    relative_stderr: Float[Array, "*points"],
-) -> Float[Array, "*points"]:
-    """Scale of log loss around the law: grows with the square of the distance from the valley."""
-    variance = jnp.exp(2 * log_noise) + jnp.exp(2 * log_off_valley) * imbalance**4
-    return jnp.sqrt(variance + relative_stderr**2)
+    sites: Sites, imbalance: Float[Array, " run"], runs: RunArrays
+) -> Float[Array, " run"]:
+    """Scale of log loss around the law: grows with the square of the distance from the valley.
+
+    Each group of several has a level of its own, a factor around the common one.
+    """
+    log_noise = sites["log_noise"]
+    if "noise_offset" in sites:
+        log_noise = log_noise + sites["noise_offset"][runs.group]
+    variance = jnp.exp(2 * log_noise) + jnp.exp(2 * sites["log_off_valley"]) * imbalance**4
+    return jnp.sqrt(variance + runs.relative_stderr**2)
 
 
 def loss_model(
     law: Law, structure: Structure, runs: RunArrays, priors: PriorArrays, *, observed: bool = True
 ) -> None:
     """Sample the partially pooled law; with `observed`, condition on the runs' losses."""
-    k, p = structure.n_coefficients, structure.n_parents
+    k, g, p = structure.n_coefficients, structure.n_groups, structure.n_parents
     sites: Sites = {
         "log_noise": numpyro.sample("log_noise", dist.Normal(*priors.noise)),
         "log_off_valley": numpyro.sample("log_off_valley", dist.Normal(*priors.off_valley)),
@@ -201,10 +219,13 @@ def loss_model(
         parent_spread = jnp.exp(sites["log_parent_spread"])[:, None]
         parent = dist.Normal(sites["mean"][:, None], parent_spread).expand((k, p)).to_event(2)
         sites["parent"] = numpyro.sample("parent", parent)
+    if structure.pooled:
+        offset = dist.Normal(0.0, priors.noise_between).expand((g,)).to_event(1)
+        sites["noise_offset"] = numpyro.sample("noise_offset", offset)
     location, scale = group_location(sites, structure, runs, priors)
     theta = numpyro.sample("theta", dist.Normal(location, scale).to_event(2))
     mean, imbalance = expected_log_loss(law, theta, runs)
-    sd = noise_sd(sites["log_noise"], sites["log_off_valley"], imbalance, runs.relative_stderr)
+    sd = noise_sd(sites, imbalance, runs)
     with numpyro.plate("run", runs.log_loss.shape[0]), numpyro.handlers.mask(mask=runs.weight > 0):
         noisy = dist.StudentT(STUDENT_DF, mean, sd)
         numpyro.sample("log_loss", noisy, obs=runs.log_loss if observed else None)

@@ -68,6 +68,15 @@ class Posterior:
         theta = self.draws("theta")[:, :, np.asarray(group)]
         return dict(zip(self.law.names, np.moveaxis(theta, 1, 0), strict=True))
 
+    def log_noise(self, group: "ArrayLike") -> Draws:
+        """Log scale of a run's noise near the valley for given group indices, (draw, *group)."""
+        common = self.draws("log_noise")
+        index = np.asarray(group)
+        common = common.reshape(-1, *np.ones(index.ndim, dtype=int))
+        if "noise_offset" not in self.idata["posterior"]:
+            return np.broadcast_to(common, (len(common), *index.shape))
+        return np.asarray(common + self.draws("noise_offset")[:, index])
+
     def largest_flops(self) -> Draws:
         """Training compute of the largest run of each group, shape (group,)."""
         data = self.idata["constant_data"]

@@ -60,6 +60,7 @@ def _start(program: Program, data: Data) -> Float[Array, " d"]:
         "per_doubling": jnp.zeros(k),
         "log_parent_spread": log_between,
         "parent": jnp.broadcast_to(mean[:, None], (k, structure.n_parents)),
+        "noise_offset": jnp.zeros(g),
         "theta": jnp.where(data.centred, raw, 0.0),
     }
     return jnp.concatenate([jnp.ravel(everything[name]) for name in site_shapes(structure)])

@@ -13,6 +13,9 @@ from allometry.inference.convergence import chain_statistics
 QUANTILES = {"median": 0.5, "q5": 0.05, "q25": 0.25, "q75": 0.75, "q95": 0.95}
 """Ends of the equal-tailed 50 and 90 % intervals, by the suffix of their column."""
 
+UNPUBLISHED = ("theta", "drift", "noise_offset")
+"""Variables by group that are told in other words, or not at all."""
+
 COLUMNS = ("mean", "sd", *QUANTILES, "ess_bulk", "ess_tail", "r_hat")
 
 
@@ -37,7 +40,7 @@ def summary_table(tree: xr.DataTree, by: Sequence[str]) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     published = [n for n in ("E", "A", "B", "alpha", "beta", "gamma") if n in dataset]
     others = [str(n) for n in dataset.data_vars if "group" in dataset[n].dims]
-    for name in [*published, *(n for n in others if n not in (*published, "theta", "drift"))]:
+    for name in [*published, *(n for n in others if n not in (*published, *UNPUBLISHED))]:
         for g in range(dataset.sizes["group"]):
             labels = {c: dataset[c].to_numpy()[g] for c in by}
             rows.append({"parameter": name} | labels | _row(dataset[name].isel(group=g)))
@@ -45,6 +48,11 @@ def summary_table(tree: xr.DataTree, by: Sequence[str]) -> pd.DataFrame:
         if name in dataset:
             short = name.removeprefix("log_")
             rows.append({"parameter": short} | _row(np.exp(dataset[name])))
+    if "noise_offset" in dataset:
+        log_noise = dataset["log_noise"] + dataset["noise_offset"]
+        for g in range(dataset.sizes["group"]):
+            labels = {c: dataset[c].to_numpy()[g] for c in by}
+            rows.append({"parameter": "noise"} | labels | _row(np.exp(log_noise.isel(group=g))))
     for name in ("mean", "log_spread", "per_doubling"):
         if name in dataset:
             for k, coefficient in enumerate(dataset["coefficient"].to_numpy()):

@@ -23,6 +23,7 @@ SITE_DIMS = {
     "per_doubling": ["coefficient"],
     "log_parent_spread": ["coefficient"],
     "parent": ["coefficient", "parent_level"],
+    "noise_offset": ["group"],
     "theta": ["coefficient", "group"],
 }
 """Dimensions of the model's sites in the tree; the other sites are scalars."""

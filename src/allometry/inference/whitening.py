@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from jaxtyping import Array, Float
 
-from allometry.inference.model import Structure, site_shapes
+from allometry.inference.model import GROUP_SITES, Structure, site_shapes
 
 FLOOR = 1e-2
 """Smallest curvature believed: directions the data and the prior leave flatter are capped."""
@@ -73,9 +73,9 @@ class Whitening:
 
 
 def layout(structure: Structure) -> int:
-    """Number of coordinates above the groups' coefficients, which come last."""
+    """Number of coordinates above those of the groups, which come last."""
     shapes = site_shapes(structure)
-    return sum(prod(shape) for name, shape in shapes.items() if name != "theta")
+    return sum(prod(shape) for name, shape in shapes.items() if name not in GROUP_SITES)
 
 
 def dense_whitening(centre: npt.NDArray[np.float64], hessian: Matrix) -> Whitening:
