@@ -91,6 +91,9 @@ class Geometry:
     log_det: Callable[[Float[Array, "k *batch"]], Float[Array, "*batch"]]
 
 
+Rereference = Callable[[Float[Array, "k *batch"], Float[Array, " 3"]], Float[Array, "k *batch"]]
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Law:
     """A loss law: a pure function of coefficients and (N, D), with priors and published units.
@@ -112,6 +115,9 @@ class Law:
         Better sampling coordinates, where the law has some.
     columns : tuple of str
         Further columns of the runs table that the law needs.
+    rereference : callable or None
+        ``(array (coefficient, *batch), log(new / old) of N0, D0 and L0) -> array``: the same curve
+        relative to another reference run, with unit determinant. None: the law has no such form.
     """
 
     name: str
@@ -123,6 +129,7 @@ class Law:
     imbalance: Callable[[Coefficients, Point], Float[Array, "*points"]]
     geometry: Geometry | None = None
     columns: tuple[str, ...] = ()
+    rereference: Rereference | None = None
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -34,6 +34,15 @@ def _published(c: Coefficients, scale: Scale) -> dict[str, Float[Array, "*points
     }
 
 
+def _rereference(
+    c: Float[Array, "k *batch"], shift: Float[Array, " 3"]
+) -> Float[Array, "k *batch"]:
+    # The bend is homogeneous of degree one in u and v, so both scale with the loss.
+    log_u = c[0] - jnp.exp(c[2]) * shift[0] - shift[2]
+    log_v = c[1] - jnp.exp(c[3]) * shift[1] - shift[2]
+    return jnp.stack([log_u, log_v, *c[2:]])
+
+
 KAPLAN = register_law(
     Law(
         name="kaplan",
@@ -72,6 +81,7 @@ KAPLAN = register_law(
         log_loss=_log_loss,
         published=_published,
         imbalance=_imbalance,
+        rereference=_rereference,
     )
 )
 """Without irreducible loss: for comparison, it bends too little at large compute."""

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from allometry.laws.base import Coefficient, Coefficients, Law, Point, Scale, register_law
-from allometry.laws.two_term import CHINCHILLA, TWO_TERM_GEOMETRY
+from allometry.laws.two_term import CHINCHILLA, TWO_TERM_GEOMETRY, rereference_two_terms
 
 
 def effective_resources(
@@ -80,6 +80,7 @@ REPETITION = register_law(
         imbalance=_imbalance,
         geometry=TWO_TERM_GEOMETRY,
         columns=("epochs",),
+        rereference=rereference_two_terms,  # effective resources move with the reference run
     )
 )
 """For tables with an ``epochs`` column (tokens seen over unique tokens)."""

@@ -115,6 +115,18 @@ def _published_gamma(c: Coefficients, scale: Scale) -> dict[str, Float[Array, "*
     }
 
 
+def rereference_two_terms(
+    c: Float[Array, "k *batch"], shift: Float[Array, " 3"]
+) -> Float[Array, "k *batch"]:
+    """Coefficients of the same curve relative to another run; `shift` is log(new / old).
+
+    The rows are log_E, log_u, log_v, log_alpha, log_beta and others that keep their value.
+    """
+    log_u = c[1] - jnp.exp(c[3]) * shift[0] - shift[2]
+    log_v = c[2] - jnp.exp(c[4]) * shift[1] - shift[2]
+    return jnp.stack([c[0] - shift[2], log_u, log_v, *c[3:]])
+
+
 def _forward(x: Float[Array, "k *batch"]) -> Float[Array, "k *batch"]:
     """Coefficients from what the data determine at the reference run.
 
@@ -174,6 +186,7 @@ CHINCHILLA = register_law(
         published=_published_additive,
         imbalance=_imbalance,
         geometry=TWO_TERM_GEOMETRY,
+        rereference=rereference_two_terms,
     )
 )
 """The additive law."""
@@ -188,6 +201,7 @@ PNORM = register_law(
         published=_published_pnorm,
         imbalance=_imbalance,
         geometry=TWO_TERM_GEOMETRY,
+        rereference=rereference_two_terms,
     )
 )
 """The default: a p-norm of the two terms, p = 1/gamma."""
@@ -202,6 +216,7 @@ GAMMA = register_law(
         published=_published_gamma,
         imbalance=_imbalance,
         geometry=TWO_TERM_GEOMETRY,
+        rereference=rereference_two_terms,
     )
 )
 """The study's form: the curve of `PNORM`, reported with its own A, B, alpha, beta, gamma."""
