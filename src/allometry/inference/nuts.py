@@ -87,6 +87,23 @@ def _kernel(program: Density, warmup: int, target: float) -> tuple[Any, Any]:
     return start, advance
 
 
+@lru_cache(maxsize=16)
+def _compiled(
+    program: Density,
+    warmup: int,
+    target: float,
+    shapes: tuple[jax.ShapeDtypeStruct, ...],
+    tree: jax.tree_util.PyTreeDef,
+) -> Callable[..., Any]:
+    """Machine code of a segment, once for all fits of one shape.
+
+    Compiled ahead: chains that start together in threads would each compile it.
+    """
+    _, advance = _kernel(program, warmup, target)
+    compiled: Callable[..., Any] = advance.lower(*jax.tree.unflatten(tree, shapes)).compile()
+    return compiled
+
+
 def sample(
     program: Density,
     data: Any,
@@ -122,13 +139,15 @@ def sample(
         See `Progress`.
     """
     warm_segments, kept_segments = -(-warmup // SEGMENT), -(-draws // SEGMENT)
-    start, advance = _kernel(program, warm_segments * SEGMENT, target)
+    start, _ = _kernel(program, warm_segments * SEGMENT, target)
     d = program.size
     jitter = START_SPREAD * np.random.default_rng([seed, 2]).normal(size=(chains, d))
     keys = jax.random.split(jax.random.key(seed), chains)
     raw_keys = jax.vmap(jax.random.key_data)(keys)
     first = start(jnp.asarray(jitter[0]), raw_keys[0], data, whitening)
-    compiled = advance.lower(first, data, whitening).compile()
+    leaves, tree = jax.tree.flatten((first, data, whitening))
+    shapes = tuple(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves)
+    compiled = _compiled(program, warm_segments * SEGMENT, target, shapes, tree)
     states: list[Any] = [None] * chains
     kept: list[list[list[npt.NDArray[Any]]]] = [[] for _ in range(chains)]
     done = np.zeros(chains, dtype=np.int64)
