@@ -78,6 +78,13 @@ def test_two_candidates_that_differ_are_asked_for():
     assert 'aliases={"eval/loss": "loss"}' in e.value.hint
 
 
+def test_the_canonical_name_wins_with_a_warning():
+    table = pd.DataFrame({"budget": [1e18, 3e18], "flops": [1.01e18, 2.98e18]})
+    mapping = map_columns(table)
+    assert mapping.canonical == {}
+    assert mapping.warnings == ("'flops' is read as flops; 'budget' differs and is left as it is",)
+
+
 def test_two_candidates_that_agree_are_not():
     table = pd.DataFrame({"params": [1e9, 2e9], "Params (B)": [1.0, 2.0]})
     assert map_columns(table).canonical == {}

@@ -64,6 +64,9 @@ ALIASES: dict[str, list[str]] = {
 MUST_BE_CLEAR = ("params", "tokens", "flops", "loss", "architecture", "context_length")
 """Where two candidates disagree, the reader asks; for other columns it leaves both alone."""
 
+NEVER_BY_NAME = ("loss",)
+"""Asked for even if one candidate bears the name: beside ``eval/loss`` it is a training loss."""
+
 UNITS = {
     "k": 1e3, "thousand": 1e3, "thousands": 1e3, "m": 1e6, "mn": 1e6, "million": 1e6,
     "millions": 1e6, "b": 1e9, "g": 1e9, "bn": 1e9, "billion": 1e9, "billions": 1e9, "t": 1e12,
@@ -167,7 +170,8 @@ def map_columns(
     Raises
     ------
     InputError
-        If an alias names no column, or two columns claim one canonical name with other values.
+        If an alias names no column, or two columns that bear other names claim one canonical name
+        with other values. A column that bears the canonical name itself wins, with a warning (but for loss).
     """
     chosen = dict(aliases or {})
     _check_aliases(table, chosen, source)
@@ -185,6 +189,12 @@ def map_columns(
         best = _first_choice(table, target, options)
         if best is None:
             rivals = [column for column, _ in options]
+            if target in rivals and target not in NEVER_BY_NAME:
+                others = ", ".join(repr(column) for column in rivals if column != target)
+                notes.append(
+                    f"{target!r} is read as {target}; {others} differs and is left as it is"
+                )
+                continue
             if target in must_be_clear:
                 unclear[target] = rivals
             else:
