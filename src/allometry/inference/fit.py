@@ -28,6 +28,14 @@ from allometry.inference.costs import CostChoice, choose_cost
 from allometry.inference.derive import derive, derive_prior
 from allometry.inference.drift import Drift, default_drift, draw_drift
 from allometry.inference.groups import Grouping, group_runs
+from allometry.inference.import_report import outcomes
+from allometry.inference.importing import (
+    ImportablePrior,
+    ImportingStudy,
+    as_blocks,
+    bind_all,
+    imported_drift,
+)
 from allometry.inference.laplace import MAX_PARETO_K, laplace_draws
 from allometry.inference.loss_priors import LossPriors, default_priors
 from allometry.inference.mode import DENSE_LIMIT, Mode, find_mode
@@ -104,6 +112,7 @@ def fit(
     law: str | Law = "pnorm",
     by: Sequence[str] | None = None,
     priors: LossPriors | None = None,
+    prior: Sequence[ImportablePrior] = (),
     cost: CostChoice = "auto",
     drift: Drift | None = None,
     sampler: Sampler = DEFAULT_SAMPLER,
@@ -123,12 +132,15 @@ def fit(
         present.
     priors : LossPriors, optional
         By default the law's weakly informative ones.
+    prior : sequence of PriorFile or PriorUse
+        Priors of other studies (`allometry.priors`), each mixed with `priors` so that runs that
+        contradict it set it aside. The record's ``imported`` says what became of them.
     cost : {"auto", "accounting", "table", "6nd"}
         Where training FLOPs of unseen runs come from. ``auto``: shapes, where they reproduce the
         table's FLOPs or it has none; else the table's own; 6 N D, with a warning, if neither is
         there.
     drift : Drift, optional
-        Discrepancy beyond the data; see `default_drift`.
+        Discrepancy beyond the data; else an imported one, else `default_drift`.
     sampler : Sampler
         Method, chains and draws.
     seed : int
@@ -144,7 +156,8 @@ def fit(
     Raises
     ------
     InputError
-        If the runs cannot inform the law, or lack a column that it needs.
+        If the runs cannot inform the law, lack a column that it needs, or a prior is of another
+        law, of other groups, or in units that do not convert.
     """
     began = time.perf_counter()
     checked = runs if isinstance(runs, Runs) else read_runs(runs)
@@ -156,21 +169,38 @@ def fit(
     cost_model, cost_notes = choose_cost(checked.table, groups, cost)
     with jax.enable_x64(True):
         program = Program(law=law, structure=law_structure(law, groups))
+        study = ImportingStudy(
+            law=law,
+            structure=program.structure,
+            groups=groups,
+            scale=scale,
+            priors=chosen,
+            table=checked.table,
+            loss_unit=checked.loss_unit,
+        )
+        bound = bind_all(prior, study)
+        blocks, members = as_blocks(bound)
         arrays = run_arrays(checked.table, groups, law, scale)
-        centred = jnp.asarray(groups.runs_per_group >= MIN_CENTRED_RUNS)
-        data = Data(runs=arrays, priors=chosen.arrays(), centred=centred)
+        enough = groups.runs_per_group >= MIN_CENTRED_RUNS
+        # One group alone has no population to move with: its few runs still fix its centre.
+        centred = jnp.asarray(enough | (not program.structure.pooled))
+        weak = replace(chosen.arrays(), imported=blocks)
+        data = Data(runs=arrays, priors=weak, centred=centred)
         modes, (chains, method, k_hat) = _climb_and_draw(program, data, sampler, seed, progress)
         _tell(progress, "deriving quantities", 0, 0)
         n_runs = len(checked.table)
         flat = chains.x.reshape(-1, program.size)
         posterior = derive(flat, program, data, scale, n_runs)
-        prior = derive_prior(program, data, scale, n_runs, draws=PRIOR_DRAWS, seed=seed)
-    drift = drift or default_drift(groups.n_groups)
+        before = derive_prior(program, data, scale, n_runs, draws=PRIOR_DRAWS, seed=seed)
+        imported = outcomes(
+            blocks, members, bound, law=law, sites=posterior.sites, runs=arrays, seed=seed
+        )
+    drift = drift or imported_drift(bound) or default_drift(groups.n_groups)
     etas = draw_drift(drift, draws=len(flat), n_groups=groups.n_groups, seed=seed)
     flops = _run_flops(checked.table, groups, cost_model)
     tree = build_tree(
         posterior=posterior,
-        prior=prior,
+        prior=before,
         chains=chains,
         drift=etas,
         table=checked.table,
@@ -194,6 +224,7 @@ def fit(
         cost=cost_model,
         drift=drift,
         priors=chosen,
+        imported=imported,
         convergence=convergence,
         source=checked.source,
         sha256=checked.sha256,
@@ -203,6 +234,7 @@ def fit(
             *checked.warnings,
             *notes,
             *cost_notes,
+            *(outcome.words for outcome in imported if outcome.conflict),
             *_irreducible_above_smallest(posterior.published, checked.table, groups),
         ),
         seed=seed,

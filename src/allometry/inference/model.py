@@ -14,6 +14,7 @@ import numpyro
 import numpyro.distributions as dist
 from jaxtyping import Array, Float, Int
 
+from allometry.inference.imported import ImportedBlock, log_factor
 from allometry.laws import Law, Point
 
 SPREAD_LOG_SD = 0.45
@@ -59,6 +60,7 @@ class Structure:
         "noise",
         "off_valley",
         "noise_between",
+        "imported",
     ],
     meta_fields=[],
 )
@@ -73,6 +75,7 @@ class PriorArrays:
     noise: Float[Array, " 2"]
     off_valley: Float[Array, " 2"]
     noise_between: Float[Array, ""]
+    imported: tuple[ImportedBlock, ...] = ()
 
 
 @partial(
@@ -224,6 +227,8 @@ def loss_model(
         sites["noise_offset"] = numpyro.sample("noise_offset", offset)
     location, scale = group_location(sites, structure, runs, priors)
     theta = numpyro.sample("theta", dist.Normal(location, scale).to_event(2))
+    if priors.imported and observed:  # a density, which a draw from the program cannot follow
+        numpyro.factor("imported", log_factor(priors.imported, law, sites | {"theta": theta}))
     mean, imbalance = expected_log_loss(law, theta, runs)
     sd = noise_sd(sites, imbalance, runs)
     with numpyro.plate("run", runs.log_loss.shape[0]), numpyro.handlers.mask(mask=runs.weight > 0):

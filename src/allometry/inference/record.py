@@ -9,6 +9,7 @@ from allometry.accounting import CostModel
 from allometry.errors import InputError
 from allometry.inference.convergence import Convergence
 from allometry.inference.drift import Drift
+from allometry.inference.import_report import ImportOutcome
 from allometry.inference.loss_priors import LossPriors
 from allometry.laws import Scale
 
@@ -47,6 +48,8 @@ class Record:
         Seed of everything random in the fit.
     versions : dict of str to str
         Packages that made it.
+    imported : tuple of ImportOutcome
+        What became of imported priors.
     """
 
     law: str
@@ -66,6 +69,7 @@ class Record:
     warnings: tuple[str, ...]
     seed: int
     versions: dict[str, str]
+    imported: tuple[ImportOutcome, ...] = ()
 
     def to_attributes(self) -> dict[str, str]:
         """One JSON text for each field, with the schema version."""
@@ -73,6 +77,7 @@ class Record:
         document["cost"] = self.cost.to_dict()
         for name in ("scale", "drift", "convergence", "priors"):
             document[name] = asdict(document[name])
+        document["imported"] = [asdict(outcome) for outcome in self.imported]
         texts = {name: json.dumps(value) for name, value in document.items()}
         return {"allometry_schema": json.dumps(SCHEMA_VERSION)} | texts
 
@@ -93,7 +98,8 @@ class Record:
             if version != SCHEMA_VERSION:
                 what = f"schema version {version}, this package reads {SCHEMA_VERSION}"
                 raise InputError(what, where=source, hint="Fit again with this version.")
-            document = {field.name: json.loads(attributes[field.name]) for field in fields(Record)}
+            texts = {"imported": "[]"} | dict(attributes)  # absent in files of older versions
+            document = {field.name: json.loads(texts[field.name]) for field in fields(Record)}
             convergence = document["convergence"]
             for name in ("reasons", "advice"):
                 convergence[name] = tuple(convergence[name])
@@ -109,6 +115,7 @@ class Record:
                     "drift": Drift(**document["drift"]),
                     "priors": LossPriors.from_json(document["priors"]),
                     "convergence": Convergence(**convergence),
+                    "imported": tuple(map(ImportOutcome.from_json, document["imported"])),
                 }
             )
         except InputError:

@@ -1,5 +1,6 @@
 """Places to start the climb to the mode from."""
 
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -9,6 +10,7 @@ import numpy.typing as npt
 from jaxtyping import Array, Float
 
 from allometry.inference.coordinates import Data, Program, split
+from allometry.inference.imported import toward_imported
 from allometry.inference.model import RunArrays, site_shapes
 
 Vector = npt.NDArray[np.float64]
@@ -19,12 +21,15 @@ def starts(program: Program, data: Data, *, count: int, seed: int) -> list[Vecto
 
     With a geometry, log loss regressed on log N and log D gives the first three coordinates of
     every group in closed form; the others start at the prior. The perturbed starts move those
-    others by about one prior standard deviation.
+    others by about one prior standard deviation. With imported priors, the first starts at their
+    mean and the second at that of the default prior.
     """
     first = np.asarray(_start(program, data))
     rng = np.random.default_rng([seed, 1])
     found = [first]
-    for _ in range(count - 1):
+    if data.priors.imported and count > 1:  # the other end of the robust mixture
+        found.append(np.asarray(_start(program, without_imported(data))))
+    while len(found) < count:
         sites = {
             name: np.array(part)
             for name, part in split(jnp.asarray(first), program.structure).items()
@@ -42,6 +47,7 @@ def _start(program: Program, data: Data) -> Float[Array, " d"]:
     structure, runs, priors = program.structure, data.runs, data.priors
     k, g = structure.n_coefficients, structure.n_groups
     theta = jnp.broadcast_to(priors.loc[:, None], (k, g))
+    theta = toward_imported(priors.imported, program.law, theta)
     geometry = program.law.geometry
     residual = jnp.exp(priors.noise[0])
     raw = theta
@@ -64,6 +70,11 @@ def _start(program: Program, data: Data) -> Float[Array, " d"]:
         "theta": jnp.where(data.centred, raw, 0.0),
     }
     return jnp.concatenate([jnp.ravel(everything[name]) for name in site_shapes(structure)])
+
+
+def without_imported(data: Data) -> Data:
+    """The same data under the default prior alone."""
+    return replace(data, priors=replace(data.priors, imported=()))
 
 
 def _regression(runs: RunArrays, n_groups: int) -> tuple[Float[Array, "3 group"], Float[Array, ""]]:
