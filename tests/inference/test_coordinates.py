@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from simulation import simulate_runs
 
+import allometry.inference.mode as mode_module
 from allometry.inference import default_priors, group_runs
 from allometry.inference.arrays import law_structure, reference_scale, run_arrays
 from allometry.inference.coordinates import (
@@ -129,3 +130,16 @@ def test_many_groups_do_not_pull_their_spread_to_zero():
     for name in ("log_spread", "log_parent_spread"):
         assert np.abs(np.asarray(sites[name]) - np.log(data.priors.between)).max() < 3 * 0.45
     assert mode.gradient < 1.0
+
+
+def test_a_climb_over_thinned_runs_ends_at_the_mode_of_all_of_them(problem, monkeypatch):
+    program, data = problem
+    with jax.enable_x64(True):
+        start = starts(program, data, count=1, seed=0)[0]
+        whole = find_mode(start, program, data)
+        monkeypatch.setattr(mode_module, "FIRST_CLIMB", 40)  # of 72 runs
+        thinned = mode_module.every_nth(data, 20)
+        assert len(thinned.runs.group) == 18
+        assert np.bincount(np.asarray(thinned.runs.group)).min() >= 4  # of four groups
+        twice = find_mode(start, program, data)
+    assert twice.log_posterior == pytest.approx(whole.log_posterior, abs=1e-6)

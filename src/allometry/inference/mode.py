@@ -104,7 +104,8 @@ def find_mode(start: Vector, program: Density, data: Any, *, iterations: int = 6
 def every_nth(data: Data, wanted: int) -> Data:
     """About as many runs as wanted, each group's share kept as near as its order allows."""
     runs = data.runs
-    by_group = np.argsort(np.asarray(runs.group), kind="stable")
+    real = np.flatnonzero(np.asarray(runs.weight))
+    by_group = real[np.argsort(np.asarray(runs.group)[real], kind="stable")]
     kept = np.sort(by_group[:: -(-len(by_group) // wanted)])
 
     per_run = ("group", "log_params", "log_tokens", "log_loss", "relative_stderr", "weight")
