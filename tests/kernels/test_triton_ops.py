@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from triton.runtime.interpreter import GridExecutor
 from triton_cases import GUARD, SENTINEL, guarded_buffers, triton_form
 
 from allometry.errors import InputError
@@ -216,3 +217,24 @@ def test_float64_is_turned_away_with_a_way_out(draw):
     with pytest.raises(InputError, match="float64") as caught:
         mlstm(*inputs, state=state, backend="triton")
     assert "chunkwise" in caught.value.hint
+
+
+def test_every_grid_has_one_axis(monkeypatch):
+    # CUDA allows 65,535 blocks on the second and third axis: batch x heads passes that in training.
+    grids = []
+    launch = GridExecutor.__call__
+
+    def record(self, *arguments, **options):
+        grid = self.grid(options) if callable(self.grid) else self.grid
+        grids.append(grid)
+        return launch(self, *arguments, **options)
+
+    monkeypatch.setattr(GridExecutor, "__call__", record)
+    q, k = (torch.randn(3, 2, 20, 16, requires_grad=True) for _ in range(2))
+    v = torch.randn(3, 2, 20, 24, requires_grad=True)
+    i, f = torch.randn(3, 2, 20), torch.randn(3, 2, 20)
+    h, state = mlstm(q, k, v, i, f, backend="triton", chunk_size=16)  # two chunks
+    h.sum().backward()
+    mlstm_step_triton(*(x[:, :, 0].detach() for x in (q, k, v, i, f)), state=state, eps=1e-6)
+    assert len(grids) >= 6  # gates, states, pairs; and the way back; and the step
+    assert {len(grid) for grid in grids} == {1}
