@@ -238,3 +238,20 @@ def test_every_grid_has_one_axis(monkeypatch):
     mlstm_step_triton(*(x[:, :, 0].detach() for x in (q, k, v, i, f)), state=state, eps=1e-6)
     assert len(grids) >= 6  # gates, states, pairs; and the way back; and the step
     assert {len(grid) for grid in grids} == {1}
+
+
+@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+def test_the_kernels_compile_without_a_break(backend):
+    torch.manual_seed(0)
+    inputs = [torch.randn(1, 2, 20, 16, requires_grad=True) for _ in range(3)]
+    gates = [torch.randn(1, 2, 20, requires_grad=True) for _ in range(2)]
+
+    def cell(q, k, v, i, f):
+        h, (C, n, _) = mlstm(q, k, v, i, f, backend="triton", chunk_size=16)
+        return h.square().sum() + C.sum() + n.sum()
+
+    plain = torch.autograd.grad(cell(*inputs, *gates), [*inputs, *gates])
+    compiled = torch.compile(cell, fullgraph=True, backend=backend)
+    found = torch.autograd.grad(compiled(*inputs, *gates), [*inputs, *gates])
+    for a, b in zip(plain, found, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
