@@ -21,6 +21,10 @@ COMMANDS: tuple[tuple[str, str, str, str], ...] = (
     ("isoflop", "isoflop:isoflop_command", LOSS, "Growth laws from IsoFLOP valleys alone."),
     ("predict", "ask:predict_command", LOSS, "Loss of runs that have not been made."),
     ("compare", "ask:compare_command", LOSS, "Which of two architectures wins where."),
+    ("regret", "decide:regret_command", LOSS, "What a size is expected to lose; the flat band."),
+    ("break-even", "decide:break_even_command", LOSS, "Budget or context of equal loss."),
+    ("lifetime", "decide:lifetime_command", LOSS, "Size and tokens for a demand to be served."),
+    ("repeat", "decide:repeat_command", LOSS, "Size and epochs of too few unique tokens."),
     ("check", "check:check_command", LOSS, "Is this posterior to be believed?"),
     ("validate", "validate:validate_command", LOSS, "Hide the largest runs and predict them."),
     ("plot", "plot:plot_command", LOSS, "Draw a posterior or a decision as PNG, PDF or SVG."),
@@ -38,6 +42,16 @@ SUBCOMMANDS: tuple[tuple[str, str, str, tuple[tuple[str, str, str], ...]], ...] 
             ("path", "data:path_command", "Print where a table lies on this machine."),
             ("import", "data:import_command", "Turn a foreign table into a runs table."),
             ("check", "data:check_command", "Read a runs table and report what is found."),
+        ),
+    ),
+    (
+        "prior",
+        PRIOR,
+        "Priors of one study for the next: export, list, show.",
+        (
+            ("export", "prior:export_command", "Write what a posterior knows as a prior file."),
+            ("list", "prior:list_command", "Priors that come with the package."),
+            ("show", "prior:show_command", "What a prior says; checks the file."),
         ),
     ),
     (
@@ -98,6 +112,7 @@ def build_app(arguments: Sequence[str]) -> cyclopts.App:
         help="Scaling laws with honest uncertainty: from a table of finished runs to decisions.",
         version=allometry.__version__,
         result_action="return_value",
+        default_parameter=cyclopts.Parameter(negative_iterable=()),
         help_format="plaintext",
     )
     asked = tuple(arguments[:2])

@@ -12,6 +12,13 @@ def fit_command(
     output: Annotated[Path, Parameter(name=["--output", "-o"])],
     law: str = "pnorm",
     by: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
+    prior: list[str] | None = None,
+    prior_vague: float = 0.2,
+    prior_parts: Annotated[
+        list[Literal["law", "noise", "drift"]] | None, Parameter(consume_multiple=True)
+    ] = None,
+    prior_level: bool = False,
+    bytes_per_token: float | None = None,
     exclude: list[str] | None = None,
     alias: list[str] | None = None,
     cost: Literal["auto", "accounting", "table", "6nd"] = "auto",
@@ -42,6 +49,17 @@ def fit_command(
         pnorm (default), chinchilla, gamma, kaplan, repetition, interaction, or your own.
     by
         Columns whose cells are groups; default architecture and context_length.
+    prior
+        Prior of another study: a file that ``allometry prior export`` wrote, or a name that
+        ``allometry prior list`` shows; repeatable. Runs that contradict it set it aside.
+    prior_vague
+        Prior weight of the default prior beside the imported ones, 0 to below 1.
+    prior_parts
+        What of them is used: law, noise, drift; default all.
+    prior_level
+        Use the absolute level of their loss too: for the same corpus and tokenizer only.
+    bytes_per_token
+        Of this study's tokenizer, to convert priors of another one.
     exclude
         Rows to leave out, as a condition such as ``loss > 5``, or ``outliers``; repeatable.
     alias
@@ -69,7 +87,7 @@ def fit_command(
     json
         Print one JSON document.
     """
-    from dataclasses import replace
+    from dataclasses import asdict, replace
     from importlib import import_module
 
     from allometry.cli.output import emit, stderr
@@ -84,6 +102,7 @@ def fit_command(
     from allometry.inference.holdout import without_largest
     from allometry.laws import get_law
     from allometry.observations import read_runs
+    from allometry.priors import PriorUse, find_prior
 
     prepare_jax()
     for module in law_module or []:
@@ -91,6 +110,16 @@ def fit_command(
     priors = default_priors(get_law(law))
     if noise == "constant":
         priors = replace(priors, off_valley=NO_OFF_VALLEY)
+    imported = [
+        PriorUse(
+            file=find_prior(name),
+            vague=prior_vague,
+            parts=tuple(prior_parts) if prior_parts else ("law", "noise", "drift"),
+            level=prior_level,
+            bytes_per_token=bytes_per_token,
+        )
+        for name in prior or []
+    ]
     sampler = Sampler(method=method, chains=chains, draws=draws, warmup=warmup, target=target)
     checked = read_runs(runs, aliases=_pairs(alias or []), exclude=exclude or None, by=by)
     if holdout == "largest":
@@ -101,6 +130,7 @@ def fit_command(
             law=law,
             by=by,
             priors=priors,
+            prior=imported,
             cost=cost,
             sampler=sampler,
             seed=seed,
@@ -111,6 +141,9 @@ def fit_command(
     convergence = record.convergence
     for warning in record.warnings:
         stderr.print(f"warning: {warning}", markup=False, highlight=False)
+    for outcome in record.imported:
+        for line in (*outcome.notes, outcome.words):
+            stderr.print(line, markup=False, highlight=False)
     if not convergence.converged:
         reasons, advice = "; ".join(convergence.reasons), "; ".join(convergence.advice)
         stderr.print(f"not converged: {reasons}\nhint: {advice}", markup=False, highlight=False)
@@ -122,6 +155,7 @@ def fit_command(
         "excluded": [{"row": e["row"], "reason": e["reason"]} for e in record.excluded],
         "warnings": list(record.warnings),
         "groups": list(group_names(posterior)),
+        "imported": [asdict(outcome) for outcome in record.imported],
         "converged": convergence.converged,
         "diagnostics": {
             "divergences": convergence.divergences,
@@ -131,7 +165,11 @@ def fit_command(
             "seconds": convergence.seconds,
         },
     }
-    emit(answer if json else answer | {"excluded": len(record.excluded)}, as_json=json)
+    short = {
+        "excluded": len(record.excluded),
+        "imported": [outcome.words for outcome in record.imported],
+    }
+    emit(answer if json else answer | short, as_json=json)
     return 0 if convergence.converged else 1
 
 

@@ -2,8 +2,11 @@
 
 from allometry.priors.export import as_prior
 from allometry.priors.file import PriorFile, Quantity, Units
+from allometry.priors.library import find_prior, library_names, library_prior, library_table
 from allometry.priors.mixture import Mixture
 from allometry.priors.reading import parse_prior, read_prior
+from allometry.priors.studies import typical_prior
+from allometry.priors.tables import forest_table, overlay_table, prior_table
 from allometry.priors.use import PriorUse
 
 __all__ = [
@@ -13,6 +16,14 @@ __all__ = [
     "Quantity",
     "Units",
     "as_prior",
+    "find_prior",
+    "forest_table",
+    "library_names",
+    "library_prior",
+    "library_table",
+    "overlay_table",
     "parse_prior",
+    "prior_table",
     "read_prior",
+    "typical_prior",
 ]

@@ -1,0 +1,98 @@
+"""Make the bundled prior library from public tables.
+
+    python benchmarks/make_prior_library.py --work FOLDER [--out src/allometry/priors/library]
+
+Fits each public study (posteriors are kept in FOLDER and not fitted again), writes each as a prior
+for a new group, the reference study also per architecture and group by group, and the population
+over studies as ``typical``.
+"""
+
+import argparse
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from allometry.cli.runtime import prepare_jax
+from allometry.inference import Posterior, Sampler, fit
+from allometry.observations import read_runs
+from allometry.observations.catalogue import TABLES
+from allometry.priors import PriorFile, Units, as_prior
+from allometry.priors.studies import typical_prior
+
+STUDIES = ("xlstm", "chinchilla", "farseer", "overtraining")
+POOLED = ("xlstm", "overtraining")
+UNITS = {
+    "xlstm": Units(tokenizer="GPT-NeoX"),
+    "chinchilla": Units(),
+    "farseer": Units(params="unknown", loss="unknown, likely nats per byte or per character"),
+    "overtraining": Units(tokenizer="GPT-NeoX"),
+}
+
+
+def posterior_of(name: str, work: Path) -> Posterior:
+    """Posterior of a public table, from FOLDER or fitted now."""
+    path = work / f"{name}.nc"
+    if path.exists():
+        return Posterior.load(path)
+    began = time.process_time()
+    runs = read_runs(name)
+    sampler = Sampler(method="nuts" if name in POOLED else "laplace")
+    posterior = fit(runs, by=runs.by or None, sampler=sampler)
+    posterior.save(path)
+    record = posterior.record
+    print(f"{name}: {record.method}, {record.convergence}, {time.process_time() - began:.0f} CPU s")
+    return posterior
+
+
+def with_source(file: PriorFile, *tables: str) -> PriorFile:
+    """The file with where its runs come from and on which terms."""
+    entries = [TABLES[name] for name in tables]
+    return replace(
+        file,
+        provenance=file.provenance
+        | {
+            "papers": [entry.paper for entry in entries],
+            "citations": [entry.citation for entry in entries],
+            "licences": {entry.name: entry.licence for entry in entries},
+            "licence_note": (
+                "This file holds a posterior computed from the runs, not the runs; their terms "
+                "are those of their source."
+            ),
+            "command": "python benchmarks/make_prior_library.py",
+        },
+    )
+
+
+def main() -> None:
+    """Fit, export, write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=Path("src/allometry/priors/library"))
+    options = parser.parse_args()
+    prepare_jax()
+    options.work.mkdir(parents=True, exist_ok=True)
+    posteriors = {name: posterior_of(name, options.work) for name in STUDIES}
+    files = {
+        name: with_source(as_prior(posterior, name=name, units=UNITS[name], force=True), name)
+        for name, posterior in posteriors.items()
+    }
+    for architecture in ("transformer", "xlstm"):
+        name = f"xlstm-study-{architecture}"
+        made = as_prior(
+            posteriors["xlstm"], name=name, architecture=architecture, units=UNITS["xlstm"]
+        )
+        files[name] = with_source(made, "xlstm")
+    groups = as_prior(
+        posteriors["xlstm"], kind="groups", name="xlstm-study-groups", units=UNITS["xlstm"]
+    )
+    files[groups.name] = with_source(groups, "xlstm")
+    typical = typical_prior(list(posteriors.values()))
+    files["typical"] = with_source(typical, *STUDIES)
+    for name, file in files.items():
+        path = file.save(options.out / f"{name}.json")
+        worth = "-" if file.worth_runs is None else f"{file.worth_runs:.3g}"
+        print(f"{path}: worth {worth} runs beside 8, {file.goodness}")
+
+
+if __name__ == "__main__":
+    main()

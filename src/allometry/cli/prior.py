@@ -1,0 +1,162 @@
+"""``allometry prior export|list|show``."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    from allometry.priors import PriorFile
+
+
+def export_command(
+    posterior: Path,
+    *,
+    output: Annotated[Path, Parameter(name=["--output", "-o"])],
+    kind: Literal["new-group", "groups"] = "new-group",
+    discount: float = 1.0,
+    architecture: str | None = None,
+    context_length: float | None = None,
+    name: str = "",
+    tokenizer: str = "",
+    bytes_per_token: float | None = None,
+    params: Literal["with embeddings", "without embeddings", "unknown"] = "with embeddings",
+    plot: Path | None = None,
+    seed: int = 0,
+    force: bool = False,
+    json: bool = False,
+) -> int:
+    """Write what a posterior knows as a prior file for the next study.
+
+    The file is JSON: a mixture of normal or Student-t distributions with its units, reference run
+    and where it comes from. Use it with ``allometry fit --prior FILE``.
+
+    Parameters
+    ----------
+    posterior
+        NetCDF file written by ``allometry fit``.
+    output
+        Prior file to write (JSON).
+    kind
+        new-group: the prediction for a group that was never run, which a new study wants; groups:
+        the posterior of these groups, to go on with the same study.
+    discount
+        Power of the runs' likelihood, above 0 and at most 1: .5 counts each run half.
+    architecture
+        Only of this architecture.
+    context_length
+        At this context length.
+    name
+        Name of the prior; by default from the posterior's source.
+    tokenizer
+        Name of the study's tokenizer.
+    bytes_per_token
+        Mean bytes of text in one of its tokens, so that others can convert.
+    params
+        What the study's params count.
+    plot
+        Draw the mixture over the posterior's draws into this file (PNG, PDF or SVG).
+    seed
+        Seed of everything random.
+    force
+        Export although the fit did not converge.
+    json
+        Print the prior as one JSON document.
+    """
+    from allometry.cli.output import emit
+    from allometry.cli.runtime import prepare_jax, stages
+    from allometry.inference import Posterior
+    from allometry.priors import Units, as_prior
+
+    prepare_jax()
+    found = Posterior.load(posterior)
+    units = Units(
+        params=params,
+        loss=found.record.loss_unit,
+        tokenizer=tokenizer,
+        bytes_per_token=bytes_per_token,
+    )
+    with stages() as bar:
+        bar("describing the draws", 0, 0)
+        file = as_prior(
+            found,
+            kind=kind,
+            discount=discount,
+            architecture=architecture,
+            context_length=context_length,
+            name=name,
+            units=units,
+            seed=seed,
+            force=force,
+        )
+        file.save(output)
+        if plot is not None:
+            from allometry.plots.priors import plot_overlay
+            from allometry.plots.writing import save_figure
+            from allometry.priors.tables import overlay_table
+
+            bar("drawing", 0, 0)
+            save_figure(plot_overlay(overlay_table(found, file, seed=seed)), plot)
+    emit(file.to_document() if json else _short(file, output), as_json=json)
+    return 0
+
+
+def list_command(*, json: bool = False) -> int:
+    """Priors that come with the package, with the terms of their sources.
+
+    Parameters
+    ----------
+    json
+        Print one JSON document.
+    """
+    from allometry.cli.output import emit
+    from allometry.priors import library_table
+
+    emit(library_table(), as_json=json)
+    return 0
+
+
+def show_command(prior: str, *, json: bool = False) -> int:
+    """What a prior says: every quantity with its interval, units and provenance.
+
+    Checks the file on the way: exit code 2 and one line if any rule is broken.
+
+    Parameters
+    ----------
+    prior
+        A prior file, or a name that ``allometry prior list`` shows.
+    json
+        Print the prior as one JSON document.
+    """
+    from allometry.cli.output import emit
+    from allometry.priors import find_prior, prior_table
+
+    file = find_prior(prior)
+    if json:
+        emit(file.to_document(), as_json=True)
+        return 0
+    emit(_short(file, None), as_json=False)
+    emit(prior_table(file).drop(columns="meaning"), as_json=False)
+    return 0
+
+
+def _short(file: "PriorFile", path: Path | None) -> dict[str, object]:
+    """A prior in a few fields."""
+    mixture, scale, units = file.mixture, file.reference, file.units
+    family = "normal" if mixture.df is None else f"Student-t ({mixture.df:g})"
+    written = {} if path is None else {"prior": str(path)}
+    return {
+        **written,
+        "name": file.name,
+        "description": file.description,
+        "kind": file.kind,
+        "law": file.law,
+        "groups": ["/".join(map(str, group.values())) for group in file.groups],
+        "reference": f"{scale.params:.4g} params, {scale.tokens:.4g} tokens",
+        "units": f"params {units.params}; loss {units.loss}",
+        "distribution": f"{len(mixture.weights)} {family} of {mixture.size} quantities",
+        "discount": file.discount,
+        "worth_runs": file.worth_runs,
+        **file.goodness,
+        **{f"source {k}": v for k, v in file.provenance.items() if k != "versions"},
+    }

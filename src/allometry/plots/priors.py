@@ -1,0 +1,132 @@
+"""Priors as pictures: a mixture over the draws it was made from, and a forest of groups."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from allometry.errors import InputError
+from allometry.plots.style import (
+    BANDS,
+    GREY,
+    OKABE_ITO,
+    group_label,
+    legend_key,
+    new_axes,
+    require_columns,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLUMNS = 4
+MOST_PANELS = 24
+QUANTITY_LABELS = {
+    "log_loss": "log loss over the reference loss",
+    "log_slope_params": "log slope in params",
+    "log_slope_tokens": "log slope in tokens",
+    "logit_reducible": "logit reducible share",
+    "logit_params_share": "logit params term's share",
+    "log_gamma": "log gamma",
+    "log_noise": "log noise",
+    "log_off_valley": "log off-valley noise",
+    "loss": "loss at the reference run",
+    "slope_params": "-dlog(loss) / dlog(params)",
+    "slope_tokens": "-dlog(loss) / dlog(tokens)",
+    "reducible_share": "reducible share of the loss",
+    "params_share": "params term's share of it",
+    "gamma": "gamma",
+    "noise": "relative noise of a run",
+    "off_valley": "off-valley noise",
+}
+
+
+def plot_overlay(table: pd.DataFrame) -> "Figure":
+    """Marginals of a prior file over those of the draws that it was made from.
+
+    Parameters
+    ----------
+    table : DataFrame
+        ``quantity, group, value, draws, mixture``, as `allometry.priors.overlay_table` gives; the
+        first 24 marginals are drawn.
+    """
+    import matplotlib.pyplot as plt
+
+    require_columns(table, ["quantity", "group", "value", "draws", "mixture"], plot="overlay")
+    parts = list(table.groupby(["quantity", "group"], sort=False))[:MOST_PANELS]
+    rows = -(-len(parts) // COLUMNS)
+    figure, axes = plt.subplots(
+        rows,
+        min(COLUMNS, len(parts)),
+        figsize=(3.0 * min(COLUMNS, len(parts)), 2.3 * rows),
+        layout="constrained",
+        squeeze=False,
+    )
+    for ax in axes.flat[len(parts) :]:
+        ax.set_visible(False)
+    for ax, ((quantity, group), part) in zip(axes.flat, parts, strict=False):
+        value = part["value"].to_numpy(dtype=float)
+        ax.fill_between(value, part["draws"], step="mid", color=GREY, alpha=0.35, linewidth=0)
+        ax.plot(value, part["mixture"], color=OKABE_ITO[0], linewidth=1.6)
+        label = QUANTITY_LABELS.get(str(quantity), str(quantity))
+        ax.set_xlabel(f"{label}\n{group}" if group else label, fontsize="small")
+        ax.set_yticks([])
+        ax.tick_params(labelsize="small")
+        ax.spines[["top", "right", "left"]].set_visible(False)
+    handles = [
+        legend_key(color=GREY, alpha=0.35, linewidth=8, label="draws of the posterior"),
+        legend_key(color=OKABE_ITO[0], linewidth=1.6, label="prior file"),
+    ]
+    figure.legend(handles=handles, loc="outside upper center", ncols=2, frameon=False)
+    return figure
+
+
+def plot_forest(table: pd.DataFrame, *, quantity: str, ax: "Axes | None" = None) -> "Axes":
+    """Intervals of one quantity by group, and of a group that was never run.
+
+    Parameters
+    ----------
+    table : DataFrame
+        ``quantity, group, kind`` and ``value_*``, as `allometry.priors.forest_table` gives.
+    quantity : str
+        Which one, such as ``slope_params``.
+    ax : Axes, optional
+    """
+    ends = [f"value_{end}" for end in ("median", "q5", "q25", "q75", "q95")]
+    require_columns(table, ["quantity", "group", "kind", *ends], plot="forest")
+    rows = table[table["quantity"] == quantity]
+    if rows.empty:
+        known = ", ".join(dict.fromkeys(map(str, table["quantity"])))
+        raise InputError(f"no quantity {quantity!r}; there are {known}", where="forest")
+    axes = new_axes(ax, width=5.6, height=1.4 + 0.34 * len(rows))
+    places = np.arange(len(rows))[::-1]
+    for place, (_, row) in zip(places, rows.iterrows(), strict=True):
+        new = row["kind"] == "predictive"
+        color = OKABE_ITO[1] if new else OKABE_ITO[0]
+        for width, low, high in ((1.6, "q5", "q95"), (5.0, "q25", "q75")):
+            axes.plot(
+                [row[f"value_{low}"], row[f"value_{high}"]],
+                [place, place],
+                color=color,
+                linewidth=width,
+                solid_capstyle="butt",
+                alpha=1.0 if low == "q5" else 0.6,
+            )
+        axes.plot(row["value_median"], place, marker="D" if new else "o", color=color, zorder=3)
+    names = [group_label(["group"], [str(g).replace("/", ", ")]) for g in rows["group"]]
+    axes.set_yticks(places, names)
+    axes.set_ylim(-0.7, len(rows) - 0.3)
+    axes.set_xlabel(QUANTITY_LABELS.get(quantity, quantity))
+    axes.grid(True, axis="x", color="#dddddd", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    widths = dict(zip(BANDS, (1.6, 5.0), strict=True))
+    handles = [
+        legend_key(color=GREY, linewidth=w, label=f"{level} interval")
+        for level, w in widths.items()
+    ]
+    handles.append(legend_key(color=OKABE_ITO[1], marker="D", label="a group that was never run"))
+    axes.legend(handles=handles, fontsize="small", frameon=False, loc="upper left",
+                bbox_to_anchor=(1.0, 1.0))  # fmt: skip
+    return axes
