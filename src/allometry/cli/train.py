@@ -154,8 +154,8 @@ def _shape(architecture: str, params: float, corpus: str | None) -> dict[str, An
 
 
 def _config(fields: dict[str, Any], tokens: float | None, *, where: str) -> "TrainConfig":
-    from allometry.accounting import count_params
-    from allometry.harness.training import TrainConfig, study_learning_rate
+    from allometry.accounting import study_learning_rate
+    from allometry.harness.training import TrainConfig
 
     needed = ["corpus", "context_length", "batch_size", "shape", "steps"]
     if tokens is not None:
@@ -170,7 +170,7 @@ def _config(fields: dict[str, Any], tokens: float | None, *, where: str) -> "Tra
         fields["steps"] = max(1, round(tokens / step_tokens))
     if fields.get("learning_rate") is None:
         shape = TrainConfig.from_json({**fields, "learning_rate": 1.0}, where=where).shape
-        fields["learning_rate"] = study_learning_rate(shape.architecture, count_params(shape).total)
+        fields["learning_rate"] = study_learning_rate(shape.architecture, shape.d_model)
     return TrainConfig.from_json(fields, where=where)
 
 

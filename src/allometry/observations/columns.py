@@ -171,7 +171,8 @@ def map_columns(
     ------
     InputError
         If an alias names no column, or two columns that bear other names claim one canonical name
-        with other values. A column that bears the canonical name itself wins, with a warning (but for loss).
+        with other values. A column that bears the canonical name itself wins, with a warning (but
+        for loss).
     """
     chosen = dict(aliases or {})
     _check_aliases(table, chosen, source)

@@ -4,11 +4,7 @@ from allometry.harness.training.config import TrainConfig
 from allometry.harness.training.folder import RunFolder, read_curve
 from allometry.harness.training.loop import train
 from allometry.harness.training.result import Listener, RunResult, StepReport
-from allometry.harness.training.schedule import (
-    learning_rate_at,
-    study_batch_size,
-    study_learning_rate,
-)
+from allometry.harness.training.schedule import learning_rate_at
 
 __all__ = [
     "Listener",
@@ -18,7 +14,5 @@ __all__ = [
     "TrainConfig",
     "learning_rate_at",
     "read_curve",
-    "study_batch_size",
-    "study_learning_rate",
     "train",
 ]

@@ -36,7 +36,7 @@ class TrainConfig:
     steps : int
         Optimizer steps. Tokens trained on: ``batch_size * context_length * steps``.
     learning_rate : float
-        Peak of the schedule; see `allometry.harness.training.study_learning_rate`.
+        Peak of the schedule; see `allometry.accounting.study_learning_rate`.
     seed : int
         Of the initial weights and of the order of the data, each from its own stream.
     schedule : {"study", "wsd"}

@@ -54,38 +54,3 @@ def learning_rate_at(config: TrainConfig, step: int) -> float:
         top = 1.0 if config.schedule == "wsd" else FLOOR
         share = top * (config.steps - at) / (config.steps - end)
     return config.learning_rate * share
-
-
-def study_learning_rate(architecture: str, params: float) -> float:
-    """Peak rate of the reference study's IsoFLOP runs at this size, with a batch of 2^20 tokens.
-
-    A start for a new corpus, not an optimum: probe the smallest size (`probe_learning_rates`).
-
-    Parameters
-    ----------
-    architecture : {"transformer", "xlstm"}
-        Family name.
-    params : float
-        Total parameters. Below 80M the rate of 80M is given.
-    """
-    rates = _STUDY_RATES["xlstm" if architecture == "xlstm" else "transformer"]
-    return next(rate for largest, rate in rates if params <= largest)
-
-
-# Largest params of a rate: the grid of arXiv:2510.02228, accounting of widths 512 to 4096.
-_STUDY_RATES = {
-    "transformer": ((490e6, 3e-3), (1.35e9, 1e-3), (2.4e9, 8e-4), (4e9, 7e-4), (math.inf, 5e-4)),
-    "xlstm": ((490e6, 3e-3), (2.03e9, 2e-3), (2.4e9, 1e-3), (4e9, 8e-4), (math.inf, 5e-4)),
-}
-
-
-def study_batch_size(context_length: int, flops: float) -> int:
-    """Sequences a step in the reference study: 2^20 tokens a step, 2^21 from 6e20 FLOPs on.
-
-    Examples
-    --------
-    >>> study_batch_size(8192, 1e20), study_batch_size(8192, 6e20)
-    (128, 256)
-    """
-    tokens = 1 << 20 if flops < 5e20 else 1 << 21
-    return max(1, tokens // context_length)
