@@ -12,8 +12,8 @@ from scipy.stats import chi2
 from allometry.inference import default_priors, group_runs, loss_model
 from allometry.inference.arrays import law_structure, run_arrays
 from allometry.inference.coordinates import MIN_CENTRED_RUNS, Data, Program, to_sites
-from allometry.inference.fit import Sampler, _climb_and_draw
 from allometry.inference.model import expected_log_loss
+from allometry.inference.sampling import Sampler, climb_and_draw
 from allometry.laws import Scale, get_law
 
 REFERENCE = Scale(params=1e8, tokens=2e9, loss=1.0)
@@ -90,7 +90,7 @@ def places_of_truth(
     describe = jax.jit(jax.vmap(lambda x: statistics(to_sites(x, program, data)[0], program, data)))
     for study, key in enumerate(jax.random.split(jax.random.key(seed), studies)):
         truth, observed = simulate_study(key, program, data)
-        _, (chains, method, _) = _climb_and_draw(
+        _, (chains, method, _) = climb_and_draw(
             program, distort(truth, program, observed), sampler, study, None
         )
         methods.append(method)

@@ -2,7 +2,7 @@
 
 from allometry.inference.convergence import Convergence
 from allometry.inference.drift import Drift, default_drift
-from allometry.inference.fit import Sampler, fit
+from allometry.inference.fit import fit
 from allometry.inference.groups import Grouping, group_runs
 from allometry.inference.latency_fit import LatencySampler, fit_latency
 from allometry.inference.latency_posterior import LatencyPosterior
@@ -10,6 +10,7 @@ from allometry.inference.loss_priors import NO_OFF_VALLEY, LogNormal, LossPriors
 from allometry.inference.model import loss_model
 from allometry.inference.posterior import Posterior, group_names
 from allometry.inference.record import Record
+from allometry.inference.sampling import Sampler
 from allometry.inference.summary import interval_columns
 
 __all__ = [

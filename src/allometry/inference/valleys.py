@@ -15,11 +15,11 @@ from arviz_base import from_dict
 
 from allometry.errors import InputError
 from allometry.inference.convergence import Convergence, enough_draws, judge, require_converged
-from allometry.inference.fit import DEFAULT_SAMPLER, Sampler, Stage
 from allometry.inference.groups import Grouping, group_runs
 from allometry.inference.holdout import run_flops
 from allometry.inference.mode import find_mode
 from allometry.inference.nuts import MAX_TREE_DEPTH, sample
+from allometry.inference.sampling import DEFAULT_SAMPLER, Sampler, Stage
 from allometry.inference.summary import interval_columns
 from allometry.inference.valley_model import ValleyArrays, ValleyProgram
 from allometry.observations import Runs, read_runs

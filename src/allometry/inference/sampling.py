@@ -1,0 +1,197 @@
+"""From a program and its data to draws: the climb to the mode, the sampler, and its verdict."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+import jax
+import numpy as np
+import numpy.typing as npt
+
+from allometry.errors import InputError
+from allometry.inference.convergence import (
+    AGREEMENT_NATS,
+    Convergence,
+    enough_draws,
+    judge,
+    judge_modes,
+)
+from allometry.inference.coordinates import Data, Program
+from allometry.inference.laplace import MAX_PARETO_K, laplace_draws
+from allometry.inference.mode import DENSE_LIMIT, Mode, find_mode
+from allometry.inference.nuts import MAX_TREE_DEPTH, ChainDraws, sample
+from allometry.inference.start import starts
+
+Method = Literal["nuts", "laplace"]
+CAREFUL_TARGET = 0.98
+"""Acceptance of a second try after divergences: smaller steps get into narrower places."""
+
+Stage = Callable[[str, int, int], None]
+"""Called with what is being done, steps done, and steps in all (0: unknown)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sampler:
+    """How to sample.
+
+    Attributes
+    ----------
+    method : {"nuts", "laplace"}
+        ``laplace`` answers in a second where the posterior allows it, and falls through to NUTS,
+        said in the record, where it does not.
+    chains, warmup, draws : int
+        Of NUTS, which goes on for up to three times the draws while R-hat or the effective draws
+        fall short; `laplace` returns as many draws in one block a chain.
+    target : float
+        Acceptance probability of NUTS; after divergences it is tried again with 0.98.
+    starts : int
+        Places that the mode is searched from.
+    workers : int
+        Chains at a time.
+    """
+
+    method: Method = "nuts"
+    chains: int = 4
+    warmup: int = 200
+    draws: int = 500
+    target: float = 0.9
+    starts: int = 4
+    workers: int = 2
+
+    def __post_init__(self) -> None:
+        if self.method not in get_args(Method):
+            known = ", ".join(get_args(Method))
+            raise InputError(f"method must be one of {known}, got {self.method!r}")
+        low = {"chains": 1, "warmup": 50, "draws": 50, "starts": 1, "workers": 1}
+        wrong = [
+            f"{name} {getattr(self, name)} (at least {least})"
+            for name, least in low.items()
+            if getattr(self, name) < least
+        ]
+        if not 0.5 <= self.target < 1:
+            wrong.append(f"target {self.target} (0.5 to below 1)")
+        if wrong:
+            raise InputError(f"out of range: {', '.join(wrong)}", where="sampler")
+
+
+DEFAULT_SAMPLER = Sampler()
+
+
+def tell(progress: Stage | None, what: str, done: int, total: int) -> None:
+    """Report a stage to whoever listens."""
+    if progress is not None:
+        progress(what, done, total)
+
+
+Drawn = tuple[ChainDraws, str, float | None]
+
+
+def climb_and_draw(
+    program: Program, data: Data, sampler: Sampler, seed: int, progress: Stage | None
+) -> tuple[list[Mode], Drawn]:
+    """All modes and the draws: the other starts climb while the first mode is sampled.
+
+    Should one of them end higher, the draws are made again from there.
+    """
+    count = sampler.starts if program.size <= DENSE_LIMIT else 1
+    first, *others = starts(program, data, count=count, seed=seed)
+
+    def climb(place: npt.NDArray[np.float64]) -> Mode:
+        with jax.enable_x64(True):  # the switch is one of the thread's
+            return find_mode(place, program, data)
+
+    tell(progress, "finding the mode", 0, 0)
+    best = climb(first)
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        climbing = [pool.submit(climb, place) for place in others]
+        drawn = _draw(best, program, data, sampler, seed, progress)
+        modes = [best, *(task.result() for task in climbing)]
+    highest = max(modes, key=lambda mode: mode.log_posterior)
+    if highest.log_posterior > best.log_posterior + AGREEMENT_NATS:
+        drawn = _draw(highest, program, data, sampler, seed, progress)
+    return modes, drawn
+
+
+def _draw(
+    mode: Mode, program: Program, data: Data, sampler: Sampler, seed: int, progress: Stage | None
+) -> Drawn:
+    """Chains, the method that made them, and k-hat of a Laplace attempt."""
+    k_hat: float | None = None
+    if sampler.method == "laplace":
+        tell(progress, "weighing Laplace draws", 0, 0)
+        total = sampler.chains * sampler.draws
+        x, k_hat = laplace_draws(mode, program, data, draws=total, seed=seed)
+        if k_hat <= MAX_PARETO_K:
+            return _as_chains(x, sampler), "laplace", k_hat
+    chains = _sample(mode, program, data, sampler, seed, progress)
+    if chains.diverging.any() and sampler.target < CAREFUL_TARGET:
+        careful = replace(sampler, target=CAREFUL_TARGET)
+        again = _sample(mode, program, data, careful, seed + 1, progress)
+        if again.diverging.sum() < chains.diverging.sum():
+            chains = again
+    return chains, "nuts", k_hat
+
+
+def _sample(
+    mode: Mode, program: Program, data: Data, sampler: Sampler, seed: int, progress: Stage | None
+) -> ChainDraws:
+    tell(progress, "compiling the sampler", 0, 0)
+    return sample(
+        program,
+        data,
+        mode.whitening,
+        chains=sampler.chains,
+        warmup=sampler.warmup,
+        draws=sampler.draws,
+        seed=seed,
+        target=sampler.target,
+        workers=sampler.workers,
+        enough=enough_draws,
+        progress=lambda done, total: tell(progress, "sampling", done, total),
+    )
+
+
+def _as_chains(x: npt.NDArray[np.float64], sampler: Sampler) -> ChainDraws:
+    shape = (sampler.chains, sampler.draws)
+    return ChainDraws(
+        x=x.reshape(*shape, -1),
+        diverging=np.zeros(shape, dtype=bool),
+        steps=np.zeros(shape, dtype=np.int64),
+        acceptance=np.ones(shape),
+        energy=np.zeros(shape),
+        step_size=np.zeros(sampler.chains),
+    )
+
+
+def verdict(
+    chains: ChainDraws,
+    method: str,
+    k_hat: float | None,
+    log_posteriors: npt.NDArray[np.float64],
+    seconds: float,
+) -> Convergence:
+    """What a fit says of its own convergence."""
+    if method == "laplace":
+        # Independent draws up to the weights: k-hat is the diagnostic, chains are only a layout.
+        n = chains.x.shape[0] * chains.x.shape[1]
+        return Convergence(
+            converged=True,
+            divergences=0,
+            max_rhat=1.0,
+            min_ess_bulk=float(n),
+            min_ess_tail=float(n),
+            tree_depth_hits=0,
+            starts_agree=judge_modes(log_posteriors)[0],
+            starts=len(log_posteriors),
+            seconds=seconds,
+            pareto_k=k_hat,
+        )
+    return judge(
+        draws=chains.x,
+        divergences=int(chains.diverging.sum()),
+        tree_depth_hits=int((chains.steps >= 2**MAX_TREE_DEPTH - 1).sum()),
+        log_posteriors=log_posteriors,
+        seconds=seconds,
+        pareto_k=k_hat,
+    )
