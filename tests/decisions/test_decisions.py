@@ -64,7 +64,7 @@ def test_points_without_a_group_are_asked_of_every_group(fitted):
     points = pd.DataFrame({"params": [1e8], "tokens": [5e9]})
     assert len(fitted.predict(points)) == 4
     assert len(fitted.predict(points.assign(context_length=1024))) == 2
-    with pytest.raises(InputError, match="no group mamba"):
+    with pytest.raises(InputError, match="no group with architecture mamba"):
         fitted.predict(points.assign(architecture="mamba"))
     with pytest.raises(InputError, match=r"must be positive \(row 0\)"):
         fitted.predict(points.assign(tokens=-1.0))
@@ -110,7 +110,7 @@ def test_bad_questions_are_one_clear_error(fitted):
         fitted.allocate([])
     with pytest.raises(InputError, match="compared with itself"):
         fitted.compare("xlstm", "xlstm", [1e20])
-    with pytest.raises(InputError, match="no architecture mamba"):
+    with pytest.raises(InputError, match="no group with architecture mamba"):
         fitted.compare("xlstm", "mamba", [1e20])
-    with pytest.raises(InputError, match="share no group at context_length 7"):
-        fitted.compare("xlstm", "transformer", [1e20], context_length=7)
+    with pytest.raises(InputError, match="not grouped by data"):
+        fitted.compare("xlstm", "transformer", [1e20], group={"data": "c4"})

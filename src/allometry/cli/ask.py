@@ -1,14 +1,22 @@
 """Commands that ask a posterior: summary, allocate, growth, predict, compare."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated
 
 from cyclopts import Parameter
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-Budgets = Annotated[list[float], Parameter(consume_multiple=True)]
+from allometry.cli.asking import (
+    EVERY_GROUP,
+    Budgets,
+    Cost,
+    Groups,
+    check_picture,
+    notes,
+    open_posterior,
+    other_cost,
+    short,
+    write_picture,
+)
 
 
 def summary_command(posterior: Path, *, json: bool = False) -> int:
@@ -35,10 +43,9 @@ def allocate_command(
     posterior: Path,
     *,
     flops: Budgets,
-    architecture: str | None = None,
-    context_length: int | None = None,
-    cost: Literal["accounting", "table", "6nd"] | None = None,
-    force: bool = False,
+    groups: Groups = EVERY_GROUP,
+    cost: Cost | None = None,
+    buildable: Annotated[bool, Parameter(negative=())] = False,
     json: bool = False,
 ) -> int:
     """Compute-optimal params and tokens for training budgets.
@@ -49,32 +56,23 @@ def allocate_command(
         File written by ``allometry fit``.
     flops
         Training budgets in FLOPs, such as ``--flops 1e22 1e23``.
-    architecture
-        Only this architecture.
-    context_length
-        Only this context length.
     cost
         Another cost model than the posterior's own.
-    force
-        Answer although the fit did not converge.
+    buildable
+        Also the shape to build: of the family's near the median, that of least expected regret.
     json
         Print one JSON document.
     """
     from allometry.cli.output import emit
-    from allometry.cli.runtime import prepare_jax
-    from allometry.inference import Posterior
-    from allometry.inference.costs import cost_of_posterior
+    from allometry.decisions.buildable import buildable as snap
 
-    prepare_jax()
-    loaded = Posterior.load(posterior)
-    table = loaded.allocate(
-        flops,
-        architecture=architecture,
-        context_length=context_length,
-        cost=cost_of_posterior(loaded, cost) if cost else None,
-        force=force,
-    )
-    emit(table if json else _short(table), as_json=json)
+    loaded = open_posterior(posterior)
+    with notes():
+        model = other_cost(loaded, cost)
+        table = loaded.allocate(flops, cost=model, **groups.which())
+        if buildable:
+            table = snap(loaded, table, params="params_median", cost=model, **groups.which())
+    emit(table if json else short(table), as_json=json)
     return 0
 
 
@@ -83,9 +81,7 @@ def growth_command(
     *,
     flops_low: float | None = None,
     flops_high: float | None = None,
-    architecture: str | None = None,
-    context_length: int | None = None,
-    force: bool = False,
+    groups: Groups = EVERY_GROUP,
     json: bool = False,
 ) -> int:
     """Growth laws: N* as C to the params exponent, D* as C to the tokens exponent.
@@ -98,28 +94,15 @@ def growth_command(
         Lower end of the range of budgets; by default each group's smallest run.
     flops_high
         Upper end; by default each group's largest run.
-    architecture
-        Only this architecture.
-    context_length
-        Only this context length.
-    force
-        Answer although the fit did not converge.
     json
         Print one JSON document.
     """
     from allometry.cli.output import emit
-    from allometry.cli.runtime import prepare_jax
-    from allometry.inference import Posterior
 
-    prepare_jax()
-    table = Posterior.load(posterior).growth_law(
-        flops_low=flops_low,
-        flops_high=flops_high,
-        architecture=architecture,
-        context_length=context_length,
-        force=force,
-    )
-    emit(table if json else _short(table), as_json=json)
+    loaded = open_posterior(posterior)
+    with notes():
+        table = loaded.growth_law(flops_low=flops_low, flops_high=flops_high, **groups.which())
+    emit(table if json else short(table), as_json=json)
     return 0
 
 
@@ -129,9 +112,7 @@ def predict_command(
     params: Budgets | None = None,
     tokens: Budgets | None = None,
     at: Path | None = None,
-    architecture: str | None = None,
-    context_length: int | None = None,
-    force: bool = False,
+    groups: Groups = EVERY_GROUP,
     json: bool = False,
 ) -> int:
     """Loss of runs that have not been made.
@@ -148,21 +129,13 @@ def predict_command(
         Training tokens of the runs.
     at
         Or a table with params, tokens and, if wanted, the group columns.
-    architecture
-        Only this architecture.
-    context_length
-        Only this context length.
-    force
-        Answer although the fit did not converge.
     json
         Print one JSON document.
     """
     import pandas as pd
 
     from allometry.cli.output import emit
-    from allometry.cli.runtime import prepare_jax
     from allometry.errors import InputError
-    from allometry.inference import Posterior
     from allometry.observations.loading import load_table
 
     if (at is None) == (params is None and tokens is None):
@@ -175,13 +148,10 @@ def predict_command(
         raise InputError(what, where="predict", hint="Give one token count for each params.")
     else:
         points = pd.DataFrame({"params": params, "tokens": tokens})
-    if architecture is not None:
-        points = points.assign(architecture=architecture)
-    if context_length is not None:
-        points = points.assign(context_length=context_length)
-    prepare_jax()
-    table = Posterior.load(posterior).predict(points, force=force)
-    emit(table if json else _short(table), as_json=json)
+    loaded = open_posterior(posterior)
+    with notes():
+        table = loaded.predict(points, **groups.which())
+    emit(table if json else short(table), as_json=json)
     return 0
 
 
@@ -192,8 +162,11 @@ def compare_command(
     *,
     flops: Budgets,
     context_length: int | None = None,
-    speedup: bool = False,
-    force: bool = False,
+    group: str | None = None,
+    speedup: Annotated[bool, Parameter(negative=())] = False,
+    plot: Path | None = None,
+    unseen: Annotated[bool, Parameter(negative=())] = False,
+    force: Annotated[bool, Parameter(negative=())] = False,
     json: bool = False,
 ) -> int:
     """Probability that A has less loss than B when both are trained compute-optimally.
@@ -209,28 +182,33 @@ def compare_command(
     flops
         Training budgets in FLOPs.
     context_length
-        Only this context length.
+        Only this context length; where A or B was never run there, it is predicted.
+    group
+        Values of further group columns: ``--group data=c4``.
     speedup
         Also how many times A's compute B needs for the same loss.
+    plot
+        Picture of the speed-up over the budgets: .png, .pdf or .svg.
+    unseen
+        Allow an architecture that was never run.
     force
         Answer although the fit did not converge.
     json
         Print one JSON document.
     """
     from allometry.cli.output import emit
-    from allometry.cli.runtime import prepare_jax
-    from allometry.inference import Posterior
 
-    prepare_jax()
-    loaded = Posterior.load(posterior)
-    table = loaded.compare(a, b, flops, context_length=context_length, force=force)
-    if speedup:
-        more = loaded.effective_speedup(a, b, flops, context_length=context_length, force=force)
-        table = table.assign(**{n: more[n] for n in more.columns.difference(table.columns)})
-    emit(table if json else _short(table), as_json=json)
+    check_picture(plot)
+    loaded = open_posterior(posterior)
+    asked = Groups(context_length=context_length, group=group, unseen=unseen, force=force)
+    with notes():
+        table = loaded.compare(a, b, flops, **asked.which())
+        if speedup or plot:
+            more = loaded.effective_speedup(a, b, flops, **asked.which())
+            table = table.assign(**{n: more[n] for n in more.columns.difference(table.columns)})
+    if plot:
+        from allometry.plots.decisions import draw_speedup
+
+        write_picture(draw_speedup(table), plot)
+    emit(table if json else short(table), as_json=json)
     return 0
-
-
-def _short(table: "pd.DataFrame") -> "pd.DataFrame":
-    """The table a person reads: medians and 90 % ends; --json has all."""
-    return table[[name for name in table.columns if not name.endswith(("_q25", "_q75"))]]

@@ -1,12 +1,15 @@
 """Compute-optimal params and tokens, and how they grow."""
 
+from typing import Unpack
+
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
 from allometry.accounting import CostModel
+from allometry.decisions.asking import Which, ask, group_columns
 from allometry.decisions.outlook import drifted, extrapolation_factor, law_draws, with_noise
-from allometry.decisions.questions import check_budgets, cross
+from allometry.decisions.questions import check_budgets, cross, refuse_columns
 from allometry.errors import InputError
 from allometry.inference import Posterior, interval_columns
 from allometry.inference.evaluate import compute_optimal, log_loss_at
@@ -16,10 +19,8 @@ def allocate(
     posterior: Posterior,
     flops: ArrayLike,
     *,
-    architecture: str | None = None,
-    context_length: int | None = None,
     cost: CostModel | None = None,
-    force: bool = False,
+    **which: Unpack[Which],
 ) -> pd.DataFrame:
     """Compute-optimal params and tokens for training budgets.
 
@@ -31,19 +32,18 @@ def allocate(
     posterior : Posterior
     flops : array-like
         Training budgets in FLOPs.
-    architecture, context_length : optional
-        Only these groups.
     cost : CostModel, optional
         Instead of the posterior's own.
-    force : bool
-        Answer although the fit did not converge.
+    which : Which
+        Only these groups, or one that was never run: ``architecture, context_length, group, unseen,
+        force``.
 
     Returns
     -------
     DataFrame
-        One row a group and budget: group columns, ``flops``, ``params_*``, ``tokens_*``,
-        ``tokens_per_param_*``, ``loss_*`` (the law with its drift), ``run_loss_*`` (a new run) and
-        ``extrapolation_factor``, the budget over the group's largest run.
+        One row a group and budget: group columns, ``unseen``, ``flops``, ``params_*``,
+        ``tokens_*``, ``tokens_per_param_*``, ``loss_*`` (the law with its drift), ``run_loss_*`` (a
+        new run) and ``extrapolation_factor``, the budget over the group's largest run.
 
     Raises
     ------
@@ -52,12 +52,12 @@ def allocate(
     InputError
         If a budget is not positive, or no group is left.
     """
-    posterior.require_converged(force=force)
-    groups = posterior.select(architecture=architecture, context_length=context_length)
-    labels, index, budgets = cross(posterior, groups, check_budgets(flops))
-    _refuse_columns(posterior)
+    budgets = check_budgets(flops)
+    refuse_columns(posterior)
+    posterior, groups = ask(posterior, cost=cost, **which)
+    labels, index, budgets = cross(posterior, groups, budgets)
     draws = law_draws(posterior, index)
-    params, tokens, log_loss = compute_optimal(draws, cost or posterior.record.cost, index, budgets)
+    params, tokens, log_loss = compute_optimal(draws, posterior.record.cost, index, budgets)
     log_loss = drifted(posterior, index, budgets, log_loss)
     # With a true C(N, D) the optimum is not quite where the returns on N and D are equal.
     _, imbalance = log_loss_at(draws, params, tokens)
@@ -78,67 +78,52 @@ def growth_law(
     *,
     flops_low: float | None = None,
     flops_high: float | None = None,
-    architecture: str | None = None,
-    context_length: int | None = None,
     cost: CostModel | None = None,
-    force: bool = False,
+    **which: Unpack[Which],
 ) -> pd.DataFrame:
     """Growth law of each group: N* and D* as powers of compute.
 
     The exponents are the slopes of log N* and log D* in log C between two budgets, by default the
-    smallest and the largest run of the group. With a true C(N, D) they need not add to one.
+    smallest and the largest run of the group, or of its architecture's groups if it was never run.
+    With a true C(N, D) they need not add to one.
 
     Parameters
     ----------
     posterior : Posterior
     flops_low, flops_high : float, optional
         Ends of the range in FLOPs.
-    architecture, context_length, cost, force
+    cost, which
         As in `allocate`.
 
     Returns
     -------
     DataFrame
-        One row a group: group columns, ``params_exponent_*``, ``tokens_exponent_*``, and the range
-        ``flops_low``, ``flops_high``.
+        One row a group: group columns, ``unseen``, ``params_exponent_*``, ``tokens_exponent_*``,
+        and the range ``flops_low``, ``flops_high``.
     """
-    posterior.require_converged(force=force)
-    _refuse_columns(posterior)
-    groups = posterior.select(architecture=architecture, context_length=context_length)
+    refuse_columns(posterior)
+    posterior, groups = ask(posterior, cost=cost, **which)
     index = np.asarray(groups, dtype=np.int64)
     low, high = _ranges(posterior, index, flops_low, flops_high)
-    draws, cost = law_draws(posterior, index), cost or posterior.record.cost
+    draws, cost = law_draws(posterior, index), posterior.record.cost
     n_low, d_low, _ = compute_optimal(draws, cost, index, low)
     n_high, d_high, _ = compute_optimal(draws, cost, index, high)
     span = np.log(high / low)
-    return (
-        posterior.groups.iloc[groups]
-        .reset_index(drop=True)
-        .assign(
-            **interval_columns("params_exponent", np.log(n_high / n_low) / span),
-            **interval_columns("tokens_exponent", np.log(d_high / d_low) / span),
-            flops_low=low,
-            flops_high=high,
-        )
+    return group_columns(posterior, index).assign(
+        **interval_columns("params_exponent", np.log(n_high / n_low) / span),
+        **interval_columns("tokens_exponent", np.log(d_high / d_low) / span),
+        flops_low=low,
+        flops_high=high,
     )
 
 
 def _ranges(
     posterior: Posterior, index: np.ndarray, flops_low: float | None, flops_high: float | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    data = posterior.idata["constant_data"]
-    frame = pd.DataFrame({"g": data["group_index"].to_numpy(), "c": data["flops"].to_numpy()})
-    ends = frame.groupby("g")["c"].agg(["min", "max"]).loc[index]
-    low = np.full(len(index), flops_low) if flops_low else ends["min"].to_numpy(dtype=np.float64)
-    high = np.full(len(index), flops_high) if flops_high else ends["max"].to_numpy(dtype=np.float64)
+    smallest, largest = posterior.smallest_flops()[index], posterior.largest_flops()[index]
+    low = np.full(len(index), flops_low) if flops_low else smallest
+    high = np.full(len(index), flops_high) if flops_high else largest
     high = np.where(high > 1.01 * low, high, 10 * low)  # one budget: the slope just above it
     if not ((low > 0) & np.isfinite(high)).all():
         raise InputError(f"range {flops_low} to {flops_high} FLOPs is not one", where="growth law")
     return low, high
-
-
-def _refuse_columns(posterior: Posterior) -> None:
-    if posterior.law.columns:
-        columns = ", ".join(posterior.law.columns)
-        what = f"law {posterior.law.name} needs {columns} beside a budget"
-        raise InputError(what, hint="Use predict with a table that has these columns.")

@@ -1,12 +1,14 @@
 """Which of two architectures has less loss, and how much compute that is worth."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any, Unpack
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from allometry.decisions.asking import Which, allow_names, wanted_labels, with_unseen
 from allometry.decisions.outlook import drifted, law_draws
 from allometry.decisions.questions import check_budgets
 from allometry.errors import InputError
@@ -27,9 +29,7 @@ def compare(
     a: str,
     b: str,
     flops: ArrayLike,
-    *,
-    context_length: int | None = None,
-    force: bool = False,
+    **which: Unpack[Which],
 ) -> pd.DataFrame:
     """Probability that `a` has less loss than `b` when both are trained compute-optimally.
 
@@ -40,20 +40,22 @@ def compare(
         Values of the first group column (architectures).
     flops : array-like
         Training budgets in FLOPs, the same for both.
-    context_length : int, optional
-        By default every context length that both have.
-    force : bool
-        Answer although the fit did not converge.
+    which : Which
+        ``context_length`` (by default every one that both have; if one of the two lacks it, it is
+        predicted from the population), ``group`` (other columns), ``unseen`` (allow a name that no
+        group has), ``force``.
 
     Returns
     -------
     DataFrame
         One row a context and budget: ``a``, ``b``, ``flops``, ``context_length`` (if there is
-        one), ``probability_a_better`` and ``loss_difference_*`` (a minus b).
+        one), ``unseen`` (whether one of the two was never run there), ``probability_a_better`` and
+        ``loss_difference_*`` (a minus b).
     """
-    rows, index_a, index_b, budgets = _pairs(posterior, a, b, flops, context_length, force)
-    difference = np.exp(_best_loss(posterior, index_a, budgets)) - np.exp(
-        _best_loss(posterior, index_b, budgets)
+    posterior, rows, index_a, index_b = pairs(posterior, a, b, flops, which)
+    budgets = rows["flops"].to_numpy()
+    difference = np.exp(best_loss(posterior, index_a, budgets)) - np.exp(
+        best_loss(posterior, index_b, budgets)
     )
     return rows.assign(
         probability_a_better=(difference < 0).mean(axis=0),
@@ -66,15 +68,13 @@ def effective_speedup(
     a: str,
     b: str,
     flops: ArrayLike,
-    *,
-    context_length: int | None = None,
-    force: bool = False,
+    **which: Unpack[Which],
 ) -> pd.DataFrame:
     """Compute multiplier of `a` over `b` at equal loss: what b needs for a's loss, over a's budget.
 
     Parameters
     ----------
-    posterior, a, b, flops, context_length, force
+    posterior, a, b, flops, which
         As in `compare`; `flops` are the budgets of `a`.
 
     Returns
@@ -84,11 +84,12 @@ def effective_speedup(
         the share of draws in which b needs more than ten thousand times the compute, if it gets
         there at all; these draws count as infinite.
     """
-    rows, index_a, index_b, budgets = _pairs(posterior, a, b, flops, context_length, force)
-    target = _best_loss(posterior, index_a, budgets)
+    posterior, rows, index_a, index_b = pairs(posterior, a, b, flops, which)
+    budgets = rows["flops"].to_numpy()
+    target = best_loss(posterior, index_a, budgets)
 
     def excess(decades: Draws) -> Draws:
-        return _best_loss(posterior, index_b, budgets * 10.0**decades) - target
+        return best_loss(posterior, index_b, budgets * 10.0**decades) - target
 
     decades = _root(excess, target.shape)
     unreachable = decades > SPEEDUP_DECADES - 1e-6
@@ -119,49 +120,64 @@ def _root(excess: Callable[[Draws], Draws], shape: tuple[int, ...]) -> Draws:
     return np.where(np.isfinite(outside), outside, np.where(value > 0, low, high))
 
 
-def _best_loss(posterior: Posterior, index: npt.NDArray[np.int64], flops: Draws) -> Draws:
+def best_loss(posterior: Posterior, index: npt.NDArray[np.int64], flops: Draws) -> Draws:
+    """Log loss of compute-optimal runs, (draw, point), for groups and budgets by point."""
     draws = law_draws(posterior, index)
     _, _, log_loss = compute_optimal(draws, posterior.record.cost, index, flops)
     return drifted(posterior, index, flops, log_loss)
 
 
-def _pairs(
-    posterior: Posterior,
-    a: str,
-    b: str,
-    flops: ArrayLike,
-    context_length: int | None,
-    force: bool,
-) -> tuple[pd.DataFrame, npt.NDArray[np.int64], npt.NDArray[np.int64], Draws]:
-    """Rows of the answer, group indices of a and b, and budgets, one entry a question."""
-    posterior.require_converged(force=force)
+def pairs(
+    posterior: Posterior, a: str, b: str, flops: ArrayLike, which: Which
+) -> tuple[Posterior, pd.DataFrame, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """The posterior with both, rows of the answer, and group indices of a and b by row."""
+    posterior.require_converged(force=which.get("force", False))
     budgets = check_budgets(flops)
-    groups = posterior.groups
-    first = groups.columns[0]
-    levels = groups[first].astype(str).unique()
-    if unknown := [name for name in (a, b) if name not in levels]:
-        what = f"no {first} {', '.join(unknown)}"
-        raise InputError(what, hint=f"The posterior has {', '.join(levels)}.")
+    first, *others = posterior.groups.columns
     if a == b:
         raise InputError(f"{a} is compared with itself", hint="Name two different ones.")
-    others = list(groups.columns[1:])
-    keyed = groups.assign(_index=np.arange(len(groups)))
-    of_a, of_b = (keyed[keyed[first].astype(str) == name] for name in (a, b))
-    if others:
-        pairs = of_a.merge(of_b, on=others, suffixes=("_a", "_b"))
-    else:
-        pairs = of_a.merge(of_b, how="cross", suffixes=("_a", "_b"))
-    if context_length is not None and "context_length" in others:
-        pairs = pairs[pairs["context_length"] == context_length]
-    if pairs.empty:
-        what = f"{a} and {b} share no group" + (
-            f" at context_length {context_length}" if context_length is not None else ""
-        )
-        known = "; ".join("/".join(map(str, row)) for row in groups.itertuples(index=False))
-        raise InputError(what, hint=f"The posterior has {known}.")
-    repeated = pairs.loc[pairs.index.repeat(len(budgets))].reset_index(drop=True)
-    all_budgets = np.tile(budgets, len(pairs))
-    rows = pd.DataFrame({"a": a, "b": b, "flops": all_budgets})
-    rows = rows.assign(**{name: repeated[name].to_numpy() for name in others})
+    wanted = wanted_labels(posterior, {**which, "architecture": None})
+    for name in (a, b):
+        allow_names(posterior, {first: name}, unseen=which.get("unseen", False))
+    allow_names(posterior, wanted, unseen=which.get("unseen", False))
+    found = _shared(posterior, a, b, wanted)
+    if found.empty:
+        posterior = _with_both(posterior, a, b, wanted)
+        found = _shared(posterior, a, b, wanted)
+    if found.empty:
+        known = "; ".join("/".join(map(str, r)) for r in posterior.groups.itertuples(index=False))
+        hint = f"The posterior has {known}. Name a context to predict one of them there."
+        raise InputError(f"{a} and {b} share no group", hint=hint)
+    repeated = found.loc[found.index.repeat(len(budgets))].reset_index(drop=True)
     index_a, index_b = (repeated[f"_index_{s}"].to_numpy(dtype=np.int64) for s in ("a", "b"))
-    return rows, index_a, index_b, all_budgets
+    rows = pd.DataFrame({"a": a, "b": b, "flops": np.tile(budgets, len(found))})
+    rows = rows.assign(**{name: repeated[name].to_numpy() for name in others})
+    rows = rows.assign(unseen=posterior.unseen[index_a] | posterior.unseen[index_b])
+    return posterior, rows, index_a, index_b
+
+
+def _shared(posterior: Posterior, a: str, b: str, wanted: Mapping[str, Any]) -> pd.DataFrame:
+    """Groups that differ in nothing but the first column, one row a pair."""
+    groups = posterior.groups.assign(_index=np.arange(len(posterior.groups)))
+    first, *others = posterior.groups.columns
+    for name, value in wanted.items():
+        groups = groups[groups[name].astype(str) == str(value)]
+    of_a, of_b = (groups[groups[first].astype(str) == name] for name in (a, b))
+    how: dict[str, Any] = {"on": others} if others else {"how": "cross"}
+    return of_a.merge(of_b, **how, suffixes=("_a", "_b"))
+
+
+def _with_both(posterior: Posterior, a: str, b: str, wanted: Mapping[str, Any]) -> Posterior:
+    """The posterior with the groups that a and b lack: at what is asked, or where the other is."""
+    groups = posterior.groups
+    first, *others = groups.columns
+    levels = groups[first].astype(str)
+    unknown = [name for name in (a, b) if name not in set(levels)]
+    if not wanted and not unknown:
+        return posterior
+    places = groups[others] if len(unknown) == 2 else groups.loc[levels.isin([a, b]), others]
+    places = places.assign(**wanted).drop_duplicates() if others else pd.DataFrame(index=[0])
+    asked = pd.concat([places.assign(**{first: name}) for name in (a, b)])[list(groups.columns)]
+    known = groups.astype(str).agg("/".join, axis=1)
+    lost = asked[~asked.astype(str).agg("/".join, axis=1).isin(known)]
+    return with_unseen(posterior, lost)

@@ -1,15 +1,24 @@
 """Loss of runs that have not been made."""
 
+from typing import Any, Unpack
+
 import numpy as np
 import pandas as pd
 
+from allometry.decisions.asking import (
+    Which,
+    allow_names,
+    group_columns,
+    wanted_labels,
+    with_unseen,
+)
 from allometry.decisions.outlook import drifted, extrapolation_factor, law_draws, with_noise
 from allometry.errors import InputError
 from allometry.inference import Posterior, interval_columns
 from allometry.inference.evaluate import log_loss_at
 
 
-def predict(posterior: Posterior, points: pd.DataFrame, *, force: bool = False) -> pd.DataFrame:
+def predict(posterior: Posterior, points: pd.DataFrame, **which: Unpack[Which]) -> pd.DataFrame:
     """Loss at given params and tokens.
 
     Parameters
@@ -18,21 +27,25 @@ def predict(posterior: Posterior, points: pd.DataFrame, *, force: bool = False) 
     points : DataFrame
         Columns ``params`` and ``tokens``, further columns that the law needs, and the group
         columns; a point without a group column is asked of every group that it leaves open.
-    force : bool
-        Answer although the fit did not converge.
+    which : Which
+        Groups of points that do not name them, or one that was never run: ``architecture,
+        context_length, group, unseen, force``.
 
     Returns
     -------
     DataFrame
-        One row a point and group: group columns, ``params``, ``tokens``, ``flops``, ``loss_*`` (the
-        law with its drift), ``run_loss_*`` (a new run, noise included), ``extrapolation_factor``.
+        One row a point and group: group columns, ``unseen``, ``params``, ``tokens``, ``flops``,
+        ``loss_*`` (the law with its drift), ``run_loss_*`` (a new run, noise included),
+        ``extrapolation_factor``.
 
     Raises
     ------
     InputError
         If a column is missing, a value not positive, or a group unknown.
     """
-    posterior.require_converged(force=force)
+    posterior.require_converged(force=which.get("force", False))
+    points = points.assign(**wanted_labels(posterior, which))
+    posterior = _with_unseen(posterior, points, unseen=which.get("unseen", False))
     table, index = _place(posterior, points)
     params, tokens = (table[name].to_numpy(dtype=np.float64) for name in ("params", "tokens"))
     columns = {n: table[n].to_numpy(dtype=np.float64) for n in posterior.law.columns}
@@ -74,14 +87,11 @@ def _place(posterior: Posterior, points: pd.DataFrame) -> tuple[pd.DataFrame, np
         rows = ", ".join(str(row) for row in np.flatnonzero(bad)[:5])
         raise InputError(f"{', '.join(needed)} must be positive (row {rows})", where="points")
     groups = posterior.groups.assign(_index=np.arange(len(posterior.groups)))
-    labels = [name for name in groups.columns if name != "_index"]
+    labels = list(posterior.groups.columns)
     kept = points[needed].reset_index(drop=True).assign(_row=np.arange(len(points)))
-    shared = [name for name in labels if name in points and points[name].notna().all()]
-    for name in shared:
-        kept[name] = points[name].to_numpy()
-    keyed = {name: groups[name].astype(str) for name in shared}
-    left = kept.assign(**{name: kept[name].astype(str) for name in shared})
-    right = groups.assign(**keyed)
+    shared = _named(posterior, points)
+    left = kept.assign(**{name: _key(points[name]).to_numpy() for name in shared})
+    right = groups.assign(**{name: _key(groups[name]) for name in shared})
     how = {"on": shared, "how": "left"} if shared else {"how": "cross"}
     placed = left.merge(right, **how)
     if placed["_index"].isna().any():
@@ -91,11 +101,37 @@ def _place(posterior: Posterior, points: pd.DataFrame) -> tuple[pd.DataFrame, np
         raise InputError(f"no group {asked}", where="points", hint=f"The posterior has {known}.")
     index = placed["_index"].to_numpy(dtype=np.int64)
     body = points.drop(columns=[n for n in labels if n in points]).reset_index(drop=True)
-    table = pd.concat(
-        [
-            posterior.groups.iloc[index].reset_index(drop=True),
-            body.iloc[placed["_row"].to_numpy()].reset_index(drop=True),
-        ],
-        axis=1,
-    )
-    return table, index
+    body = body.iloc[placed["_row"].to_numpy()].reset_index(drop=True)
+    return pd.concat([group_columns(posterior, index), body], axis=1), index
+
+
+def _with_unseen(posterior: Posterior, points: pd.DataFrame, *, unseen: bool) -> Posterior:
+    """The posterior with the groups of points that were never run."""
+    shared = _named(posterior, points)
+    if not shared or not posterior.record.by:
+        return posterior
+    groups = posterior.groups
+    asked = points[shared].drop_duplicates()
+    keys = asked.apply(_key).agg("/".join, axis=1)
+    known = groups[shared].apply(_key).agg("/".join, axis=1)
+    lost = asked[~keys.isin(known)]
+    if lost.empty:
+        return posterior
+    for _, row in lost.iterrows():
+        allow_names(posterior, {str(k): v for k, v in row.items()}, unseen=unseen)
+    others = [name for name in groups.columns if name not in shared]
+    labels = lost.merge(groups[others].drop_duplicates(), how="cross") if others else lost
+    return with_unseen(posterior, labels)
+
+
+def _named(posterior: Posterior, points: pd.DataFrame) -> list[str]:
+    """Group columns that every point names."""
+    columns = posterior.groups.columns
+    return [name for name in columns if name in points and points[name].notna().all()]
+
+
+def _key(column: "pd.Series[Any]") -> "pd.Series[Any]":
+    """Labels as text; a context that a table holds as 8192.0 is 8192."""
+    if column.dtype.kind == "f" and (column == np.round(column)).all():
+        column = column.astype(np.int64)
+    return column.astype(str)

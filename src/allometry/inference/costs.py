@@ -1,13 +1,14 @@
 """Which cost model a fit uses."""
 
-from typing import Literal, get_args
+from dataclasses import replace
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
 
 from allometry.accounting import CostModel, accounting_cost, six_nd, table_cost
 from allometry.errors import InputError
-from allometry.inference.groups import Grouping, group_runs
+from allometry.inference.groups import Grouping, group_name, group_runs
 from allometry.inference.posterior import Posterior
 
 CostChoice = Literal["auto", "accounting", "table", "6nd"]
@@ -63,6 +64,58 @@ def cost_of_posterior(posterior: Posterior, choice: CostChoice) -> CostModel:
     labels = posterior.groups.iloc[data["group_index"].to_numpy()].reset_index(drop=True)
     table = pd.concat([labels, pd.DataFrame(columns)], axis=1)
     return choose_cost(table, group_runs(table, posterior.record.by), choice)[0]
+
+
+def extended_cost(cost: CostModel, groups: pd.DataFrame, labels: pd.DataFrame) -> CostModel:
+    """A cost model with further groups, in the way of the model that it has.
+
+    From the accounting where that is the model's kind and the architecture and context are known;
+    6 N D where that is the kind, or the accounting does not know the architecture; else the mean of
+    what the table says of the groups that share the first column, or of all.
+
+    Parameters
+    ----------
+    cost : CostModel
+    groups, labels : DataFrame
+        Group columns of the model's groups, and of the new ones.
+    """
+    first = groups.columns[0]
+    rows, ranges = list(cost.coefficients), list(cost.range_params)
+    for _, row in labels.iterrows():
+        own = np.flatnonzero((groups[first].astype(str) == str(row[first])).to_numpy())
+        alike = own if len(own) else np.arange(len(groups))
+        reach = np.array(cost.range_params)[alike]
+        low, high = float(reach[:, 0].min()), float(reach[:, 1].max())
+        ranges.append((low, high))
+        if cost.kind == "accounting" and cost_source(cost, row) == "accounting":
+            counted = accounting_cost(
+                [row["architecture"]], [int(row["context_length"])], range_params=(low, high)
+            )
+            shift = float(np.log(cost.reference_params / counted.reference_params))
+            ranges[-1] = counted.range_params[0]
+            b0, b1, b2 = counted.coefficients[0]
+            # The same polynomial about this model's reference params.
+            rows.append((b0 + b1 * shift + b2 * shift**2, b1 + 2 * b2 * shift, b2))
+        elif cost.kind == "table":
+            mean = np.array(cost.coefficients)[alike].mean(axis=0)
+            rows.append((float(mean[0]), float(mean[1]), float(mean[2])))
+        else:
+            rows.append((0.0, 0.0, 0.0))
+    return replace(
+        cost,
+        groups=(*cost.groups, *(group_name(row) for row in labels.itertuples(index=False))),
+        coefficients=tuple(rows),
+        range_params=tuple(ranges),
+        residuals=(*cost.residuals, *[0.0] * len(labels)),
+    )
+
+
+def cost_source(cost: CostModel, labels: "pd.Series[Any]") -> str:
+    """Where the FLOPs of a group that was never run come from: accounting, table or 6nd."""
+    if cost.kind != "accounting":
+        return cost.kind
+    known = {"architecture", "context_length"} <= set(labels.index)
+    return "accounting" if known and labels["architecture"] in ARCHITECTURES else "6nd"
 
 
 def _knows_shapes(groups: Grouping) -> bool:

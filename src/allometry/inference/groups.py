@@ -1,6 +1,6 @@
 """Which run belongs to which group, and how groups are related."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,7 +53,7 @@ class Grouping:
         """One name a group, such as ``xlstm/8192``."""
         if not self.columns:
             return ("all",)
-        return tuple("/".join(map(str, row)) for row in self.labels.itertuples(index=False))
+        return tuple(group_name(row) for row in self.labels.itertuples(index=False))
 
     @property
     def runs_per_group(self) -> npt.NDArray[np.int64]:
@@ -69,6 +69,17 @@ class Grouping:
     def covariate(self) -> bool:
         """Whether there are two contexts or more, so that doublings matter."""
         return bool(np.ptp(self.doublings) > 0)
+
+
+def group_name(labels: Iterable[object]) -> str:
+    """Name of a group from the values of its columns.
+
+    Examples
+    --------
+    >>> group_name(("xlstm", 8192))
+    'xlstm/8192'
+    """
+    return "/".join(map(str, labels))
 
 
 def group_runs(table: pd.DataFrame, by: Sequence[str] | None = None) -> Grouping:

@@ -1,7 +1,7 @@
 """The posterior of a loss law: draws by group, with all that is needed to decide on them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,11 +77,58 @@ class Posterior:
             return np.broadcast_to(common, (len(common), *index.shape))
         return np.asarray(common + self.draws("noise_offset")[:, index])
 
-    def largest_flops(self) -> Draws:
-        """Training compute of the largest run of each group, shape (group,)."""
+    @property
+    def unseen(self) -> npt.NDArray[np.bool_]:
+        """Which groups were never run, shape (group,): those of `with_groups`."""
         data = self.idata["constant_data"]
+        if "unseen" in data:
+            return np.asarray(data["unseen"].to_numpy(), dtype=bool)
+        return np.zeros(len(self.groups), dtype=bool)
+
+    def with_groups(self, labels: pd.DataFrame) -> "Posterior":
+        """The posterior with groups that were never run, drawn from the population.
+
+        Parameters
+        ----------
+        labels : DataFrame
+            One row a new group, with all group columns. See `allometry.inference.unseen.extend`.
+
+        Raises
+        ------
+        InputError
+            If the runs were not grouped, a column is missing, or a group is there already.
+        """
+        from allometry.inference.unseen import extend
+
+        return extend(self, labels)
+
+    def thinned(self, draws: int) -> "Posterior":
+        """The same posterior with about so many draws, evenly taken from every chain."""
+        step = max(self.n_draws // draws, 1)
+        tree = self.idata.copy()
+        few = tree["posterior"].to_dataset().isel(draw=slice(None, None, step))
+        tree["posterior"] = xr.DataTree(few)
+        return replace(self, idata=tree)
+
+    def largest_flops(self) -> Draws:
+        """Training compute of the largest run of each group, shape (group,).
+
+        Of a group that was never run: as far as every group of its architecture was, or every group
+        if the architecture is new.
+        """
+        return self._flops("max")
+
+    def smallest_flops(self) -> Draws:
+        """Training compute of the smallest run of each group, or of its architecture's."""
+        return self._flops("min")
+
+    def _flops(self, end: str) -> Draws:
+        data = self.idata["constant_data"]
+        name = {"max": "largest_flops", "min": "smallest_flops"}[end]
+        if name in data:
+            return np.asarray(data[name].to_numpy(), dtype=np.float64)
         frame = pd.DataFrame({"g": data["group_index"].to_numpy(), "c": data["flops"].to_numpy()})
-        return np.asarray(frame.groupby("g")["c"].max().to_numpy(dtype=np.float64))
+        return np.asarray(frame.groupby("g")["c"].agg(end).to_numpy(dtype=np.float64))
 
     def select(
         self, *, architecture: str | None = None, context_length: int | None = None

@@ -1,0 +1,135 @@
+"""Options and words that every command which asks a loss posterior shares."""
+
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from allometry.accounting import CostModel
+    from allometry.decisions.asking import Which
+    from allometry.inference import Posterior
+
+Budgets = Annotated[list[float], Parameter(consume_multiple=True)]
+Cost = Literal["accounting", "table", "6nd"]
+PLOT_FORMATS = (".png", ".pdf", ".svg")
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Groups:
+    """Which groups a command asks.
+
+    Parameters
+    ----------
+    architecture
+        Only this architecture.
+    context_length
+        Only this context length. One that was never run is predicted from the population of groups,
+        and that is said.
+    group
+        Any group columns: ``--group architecture=transformer,context_length=4096``.
+    unseen
+        Allow an architecture (or another name) that was never run, too.
+    force
+        Answer although the fit did not converge.
+    """
+
+    architecture: str | None = None
+    context_length: int | None = None
+    group: str | None = None
+    unseen: Annotated[bool, Parameter(negative=())] = False
+    force: Annotated[bool, Parameter(negative=())] = False
+
+    def which(self) -> "Which":
+        """As decisions ask for it."""
+        return {
+            "architecture": self.architecture,
+            "context_length": self.context_length,
+            "group": parse_group(self.group),
+            "unseen": self.unseen,
+            "force": self.force,
+        }
+
+
+EVERY_GROUP = Groups()
+
+
+def parse_group(text: str | None) -> dict[str, object] | None:
+    """Group columns and values of ``architecture=transformer,context_length=4096``."""
+    from allometry.errors import InputError
+
+    if text is None:
+        return None
+    found: dict[str, object] = {}
+    for part in text.split(","):
+        name, equals, value = (piece.strip() for piece in part.partition("="))
+        if not (name and equals and value) or name in found:
+            hint = "Write --group architecture=transformer,context_length=4096."
+            raise InputError(f"not a group: {text!r}", where="--group", hint=hint)
+        found[name] = int(value) if value.isdecimal() else value
+    return found
+
+
+def open_posterior(path: Path) -> "Posterior":
+    """A loss posterior, with this process's cache of compiled programs made ready."""
+    from allometry.cli.runtime import prepare_jax
+    from allometry.inference import Posterior
+
+    prepare_jax()
+    return Posterior.load(path)
+
+
+def other_cost(posterior: "Posterior", cost: Cost | None) -> "CostModel | None":
+    """The cost model that ``--cost`` names."""
+    from allometry.inference.costs import cost_of_posterior
+
+    return cost_of_posterior(posterior, cost) if cost else None
+
+
+@contextmanager
+def notes() -> Iterator[None]:
+    """Say on stderr, once each, what answers warn of: groups that were never run."""
+    from allometry.decisions.asking import UnseenGroupWarning
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    said = {str(w.message) for w in caught if issubclass(w.category, UnseenGroupWarning)}
+    for w in caught:
+        if not issubclass(w.category, UnseenGroupWarning):
+            warnings.warn_explicit(w.message, w.category, w.filename, w.lineno)
+    for text in sorted(said):
+        print(f"note: {text}", file=sys.stderr)
+
+
+def short(table: "pd.DataFrame") -> "pd.DataFrame":
+    """The table a person reads: medians and 90 % ends; --json has all."""
+    kept = [name for name in table.columns if not name.endswith(("_q25", "_q75"))]
+    if "unseen" in kept and not table["unseen"].any():
+        kept.remove("unseen")
+    return table[kept]
+
+
+def check_picture(path: Path | None) -> None:
+    """Refuse a picture of a kind that cannot be written before anything is computed."""
+    from allometry.errors import InputError
+
+    if path is not None and path.suffix.lower() not in PLOT_FORMATS:
+        what = f"suffix {path.suffix or 'none'}"
+        raise InputError(what, where=str(path), hint=f"Use {', '.join(PLOT_FORMATS)}.")
+
+
+def write_picture(figure: "Figure", path: Path) -> None:
+    """Write a figure and say where."""
+    from allometry.plots.writing import save_figure
+
+    print(f"plot: {save_figure(figure, path)}", file=sys.stderr)
