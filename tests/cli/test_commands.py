@@ -55,6 +55,6 @@ def test_the_docs_name_no_command_that_is_not_there():
     import re
 
     text = DOCS.read_text(encoding="utf-8")
-    rows = re.findall(r"^\| `allometry ([a-z]+)(?: ([a-z]+))?", text, flags=re.M)
+    rows = re.findall(r"^\| `allometry ([a-z-]+)(?: ([a-z-]+))?", text, flags=re.M)
     known = {" ".join(name) for name in NAMES}
     assert [row for row in rows if not {row[0], " ".join(row).strip()} & known] == []

@@ -18,7 +18,7 @@ def effective_resources(
     """log(N'/N0) and log(D'/D0): what the run is worth without repetition."""
     epochs = jnp.maximum(at.columns["epochs"], 1.0)
     log_unique = at.log_tokens - jnp.log(epochs)
-    log_effective_tokens = log_unique + _saturated(epochs - 1.0, c["log_repeats_tokens"])
+    log_effective_tokens = log_unique + saturated(epochs - 1.0, c["log_repeats_tokens"])
     # Compute-optimal params for the unique tokens alone: alpha u = beta v along C = 6 N D.
     alpha, beta = jnp.exp(c["log_alpha"]), jnp.exp(c["log_beta"])
     log_deserved = (
@@ -26,11 +26,11 @@ def effective_resources(
     ) / alpha
     log_base = jnp.minimum(log_deserved, at.log_params)
     excess = jnp.expm1(at.log_params - log_base)  # R_N = N / U_N - 1, zero for a model that is not
-    log_effective_params = log_base + _saturated(excess, c["log_repeats_params"])
+    log_effective_params = log_base + saturated(excess, c["log_repeats_params"])
     return log_effective_params, log_effective_tokens
 
 
-def _saturated(repeats: Float[Array, "*points"], log_worth: Float[Array, "*points"]) -> Array:
+def saturated(repeats: Float[Array, "*points"], log_worth: Float[Array, "*points"]) -> Array:
     """log(1 + R* (1 - e^(-R / R*)))."""
     worth = jnp.exp(log_worth)
     return jnp.log1p(-worth * jnp.expm1(-repeats / worth))

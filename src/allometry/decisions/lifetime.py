@@ -1,0 +1,335 @@
+r"""Over-training: size and tokens of a model that will serve a known number of tokens.
+
+A model of N params, trained on D tokens and serving S tokens, costs ``C(N, D) + S c_serve(N)``
+FLOPs, with c_serve the forward FLOPs of a token. For each draw either this sum is least under
+``L(N, D) = target`` or, at a fixed sum, the loss is. With S = 0 it is the compute optimum; serving
+more makes the best model smaller and trained for longer.
+"""
+
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Literal, Unpack, get_args
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from allometry.accounting import choose_shape, count_params, decode_flops
+from allometry.decisions.asking import Which, ask, group_columns
+from allometry.decisions.grids import least
+from allometry.decisions.outlook import drifted, law_draws
+from allometry.decisions.questions import check_budgets, refuse_columns
+from allometry.errors import InputError
+from allometry.inference import Posterior, interval_columns
+from allometry.inference.costs import ARCHITECTURES
+from allometry.inference.evaluate import LawDraws, compute_optimal, log_loss_at
+
+Serving = Literal["decode", "2n"]
+Draws = npt.NDArray[np.float64]
+Floats = npt.NDArray[np.float64]
+
+WIDEST = (1e6, 1e14)
+"""Params that are searched at first, for a few draws."""
+
+COARSE, FINE, FEW_DRAWS = 65, 65, 200
+TOKENS_PER_PARAM = (1e-2, 1e6)
+"""Tokens a param that are searched for a target loss: beyond, it counts as out of reach."""
+
+SCAN, HALVINGS = 33, 24
+"""Points of the search for D, and halvings between two of them: to 1e-7 of log D."""
+
+SHAPE_POINTS = 25
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Plan:
+    """One question of one group: what is fixed, and what serving costs.
+
+    Attributes
+    ----------
+    group : int
+    served_tokens : float
+    target_loss : float or None
+    total_flops : float or None
+    serving : {"decode", "2n"}
+    serving_context : float or None
+    """
+
+    group: int
+    served_tokens: float
+    target_loss: float | None
+    total_flops: float | None
+    serving: Serving
+    serving_context: float | None
+
+
+def lifetime(
+    posterior: Posterior,
+    served_tokens: ArrayLike,
+    *,
+    target_loss: float | None = None,
+    total_flops: float | None = None,
+    serving: Serving | None = None,
+    serving_context: int | None = None,
+    **which: Unpack[Which],
+) -> pd.DataFrame:
+    """Params and tokens that serve a lifetime's demand at the least FLOPs, or the least loss.
+
+    Parameters
+    ----------
+    posterior : Posterior
+    served_tokens : array-like
+        Tokens read or written by the model over its life.
+    target_loss : float, optional
+        Loss to reach, in the posterior's unit, at the least FLOPs of training and serving.
+    total_flops : float, optional
+        Or: FLOPs of training and serving together, for the least loss.
+    serving : {"decode", "2n"}, optional
+        FLOPs of a served token: those of a decode step of the family's shape, from the accounting
+        (default where the architecture and a context are known), or 2 N.
+    serving_context : int, optional
+        Tokens that a served token sees on average; by default half the group's context.
+    which : Which
+        Only these groups, or one that was never run.
+
+    Returns
+    -------
+    DataFrame
+        One row a group and demand: group columns, ``unseen``, ``served_tokens``, ``target_loss`` or
+        ``total_flops``, ``serving``; ``params_*``, ``tokens_*``, ``tokens_per_param_*``;
+        ``overtraining_*`` (tokens a param over those of the compute-optimal run of the same
+        training FLOPs); ``training_flops_*``, ``total_flops_*`` or ``loss_*``;
+        ``saving_percent_*`` (of the total against the model that training alone would choose) or
+        ``loss_gain_*`` (below the model that training alone would choose, serving paid from the
+        same total); ``probability_reachable``; and ``extrapolation_factor`` of the median training
+        FLOPs. Intervals are of the draws that reach.
+
+    Raises
+    ------
+    NotConvergedError, InputError
+        As `allocate`; also unless exactly one of `target_loss` and `total_flops` is given.
+    """
+    demands = np.atleast_1d(np.asarray(served_tokens, dtype=np.float64)).ravel()
+    if not len(demands) or not (np.isfinite(demands) & (demands >= 0)).all():
+        raise InputError("must be zero or more and finite", where="served_tokens")
+    if (target_loss is None) == (total_flops is None):
+        hint = "Give a loss to reach, or FLOPs of training and serving together."
+        raise InputError("exactly one of target_loss and total_flops", where="lifetime", hint=hint)
+    check_budgets(target_loss or total_flops or 0.0, where="target_loss or total_flops")
+    if serving_context is not None:
+        check_budgets(serving_context, where="serving_context")
+    refuse_columns(posterior)
+    posterior, groups = ask(posterior, **which)
+    rows = []
+    for group in groups:
+        how, context = _serving(posterior, group, serving, serving_context)
+        for demand in demands:
+            plan = _Plan(
+                group=group,
+                served_tokens=float(demand),
+                target_loss=target_loss,
+                total_flops=total_flops,
+                serving=how,
+                serving_context=context,
+            )
+            rows.append(_row(posterior, plan))
+    return pd.concat(rows, ignore_index=True)
+
+
+def serving_flops(
+    architecture: str, params: Floats, *, context_length: float, serving: Serving = "decode"
+) -> Floats:
+    """FLOPs of a served token for models of any size, a smooth function of params.
+
+    With ``decode``: a quadratic of log params through the decode steps of the family's shapes over
+    2 N each, so that widths and depths, which come in steps, do not make the optimum jump.
+
+    Examples
+    --------
+    >>> float(serving_flops("any", np.array([1e9]), context_length=1, serving="2n")[0])
+    2000000000.0
+    """
+    if serving == "2n":
+        return 2.0 * params
+    wanted = np.geomspace(params.min(), params.max() * (1 + 1e-9), SHAPE_POINTS)
+    shapes = [choose_shape(architecture, float(size)).shape for size in wanted]
+    sizes = np.array([count_params(shape).total for shape in shapes], dtype=np.float64)
+    steps = [decode_flops(shape, max(round(context_length), 1)).total for shape in shapes]
+    ratio = np.log(np.array(steps) / (2.0 * sizes))
+    degree = min(2, len(np.unique(sizes)) - 1)
+    x = np.log(sizes) - np.log(sizes).mean()
+    smooth = np.polynomial.polynomial.polyfit(x, ratio, degree)
+    inside = np.clip(np.log(params), np.log(sizes.min()), np.log(sizes.max()))
+    at = inside - np.log(sizes).mean()
+    return np.asarray(2.0 * params * np.exp(np.polynomial.polynomial.polyval(at, smooth)))
+
+
+def _serving(
+    posterior: Posterior, group: int, serving: Serving | None, context: int | None
+) -> tuple[Serving, float | None]:
+    """How served tokens are counted for a group, and the context of serving."""
+    if serving is not None and serving not in get_args(Serving):
+        raise InputError(f"must be decode or 2n, got {serving!r}", where="serving")
+    row = posterior.groups.iloc[group]
+    known = str(row.get("architecture")) in ARCHITECTURES
+    if context is None and "context_length" in row:
+        context = max(int(row["context_length"]) // 2, 1)
+    if serving == "2n" or (serving is None and (not known or context is None)):
+        return "2n", None
+    if not known or context is None:
+        what = "decode FLOPs need an architecture that the accounting knows, and a context"
+        hint = f"Use 2n (--serving 2n), or one of {', '.join(ARCHITECTURES)} with serving_context."
+        raise InputError(what, where="/".join(map(str, row)), hint=hint)
+    return "decode", float(context)
+
+
+def _row(posterior: Posterior, plan: _Plan) -> pd.DataFrame:
+    sizes = np.geomspace(*WIDEST, COARSE)
+    rough = _search(posterior.thinned(FEW_DRAWS), plan, sizes)
+    near = np.concatenate([rough.params[rough.reached], rough.naive_params[rough.reached]])
+    labels = group_columns(posterior, np.array([plan.group])).assign(
+        served_tokens=plan.served_tokens
+    )
+    if plan.target_loss is not None:
+        labels = labels.assign(target_loss=plan.target_loss, serving=plan.serving)
+    else:
+        labels = labels.assign(total_flops=plan.total_flops, serving=plan.serving)
+    if not len(near):
+        near = sizes
+    sizes = np.geomspace(near.min() / 3, near.max() * 3, FINE)
+    best = _search(posterior, plan, sizes)
+    return labels.assign(**_columns(posterior, plan, best))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Best:
+    """The best of each draw, shape (draw,); what training alone would choose; NaN out of reach."""
+
+    params: Draws
+    tokens: Draws
+    objective: Draws
+    naive_params: Draws
+    naive_objective: Draws
+    reached: npt.NDArray[np.bool_]
+
+
+def _search(posterior: Posterior, plan: _Plan, sizes: Floats) -> _Best:
+    """The least of the objective over sizes: log total FLOPs, or log loss at a fixed total."""
+    draws = law_draws(posterior, np.array([plan.group]))
+    many = np.full(len(sizes), plan.group)
+    per_token = np.asarray(posterior.record.cost.flops_per_token(many, sizes))
+    first = str(posterior.groups.iloc[plan.group].get("architecture"))
+    context = plan.serving_context or 1.0
+    serve = plan.served_tokens * serving_flops(
+        first, sizes, context_length=context, serving=plan.serving
+    )
+    log_n = np.log(sizes)
+    if plan.target_loss is not None:
+        tokens = _tokens_for(posterior, plan, draws, sizes)
+        objective, alone = np.log(per_token * tokens + serve), np.log(per_token * tokens)
+        place, value = least(objective, log_n)
+        chosen = np.exp(_at(place, log_n, np.log(tokens)))
+    else:
+        total = plan.total_flops or 0.0
+        left = np.maximum(total - serve, 0.0) / per_token
+        objective = _log_loss(posterior, plan, draws, sizes, np.maximum(left, 1.0))
+        objective = np.where(left > 1.0, objective, np.inf)
+        alone = _log_loss(posterior, plan, draws, sizes, total / per_token)
+        place, value = least(objective, log_n)
+        cost = posterior.record.cost.flops_per_token(np.full(len(place), plan.group), np.exp(place))
+        chosen = (total - np.exp(np.interp(place, log_n, np.log(serve + 1e-300)))) / cost
+    naive, _ = least(alone, log_n)
+    return _Best(
+        params=np.exp(place),
+        tokens=np.asarray(chosen),
+        objective=value,
+        naive_params=np.exp(naive),
+        naive_objective=_at(naive, log_n, objective),
+        reached=np.isfinite(value),
+    )
+
+
+def _log_loss(
+    posterior: Posterior,
+    plan: _Plan,
+    draws: LawDraws,
+    sizes: Floats,
+    tokens: Draws,
+) -> Draws:
+    """Log loss with the drift, (draw, point)."""
+    many = np.full(len(sizes), plan.group)
+    log_loss, _ = log_loss_at(draws, sizes, tokens)
+    flops = np.asarray(posterior.record.cost.flops(many, sizes, tokens))
+    return drifted(posterior, many, flops, log_loss)
+
+
+def _tokens_for(posterior: Posterior, plan: _Plan, draws: LawDraws, sizes: Floats) -> Draws:
+    """Tokens at which each size first reaches the target loss, (draw, point); infinite if never."""
+    target = np.log(plan.target_loss or 1.0)
+    shape = (posterior.n_draws, len(sizes))
+    low, high = np.full(shape, np.nan), np.full(shape, np.nan)
+    scan = np.log(np.geomspace(*TOKENS_PER_PARAM, SCAN))
+    for before, after in pairwise(scan):
+        here = np.broadcast_to(sizes * np.exp(after), shape)
+        reached = _log_loss(posterior, plan, draws, sizes, here) <= target
+        new = reached & np.isnan(high)
+        low, high = np.where(new, before, low), np.where(new, after, high)
+        if not np.isnan(high).any():
+            break
+    known = ~np.isnan(high)
+    low, high = np.nan_to_num(low), np.nan_to_num(high)
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        reached = _log_loss(posterior, plan, draws, sizes, sizes * np.exp(middle)) <= target
+        low, high = np.where(reached, low, middle), np.where(reached, middle, high)
+    return np.where(known, sizes * np.exp(high), np.inf)
+
+
+def _at(place: Draws, log_x: Floats, values: Draws) -> Draws:
+    """Rows of `values` (draw, point) at one place each, linear in log x."""
+    step = log_x[1] - log_x[0]
+    position = np.clip((place - log_x[0]) / step, 0, len(log_x) - 1)
+    left = np.minimum(position.astype(np.int64), len(log_x) - 2)
+    share = position - left
+    rows = np.arange(len(place))
+    low, high = values[rows, left], values[rows, left + 1]
+    with np.errstate(invalid="ignore"):
+        between = (1 - share) * low + share * high
+    nearest = np.where(share < 0.5, low, high)
+    return np.where(np.isfinite(between), between, nearest)
+
+
+def _columns(posterior: Posterior, plan: _Plan, best: _Best) -> dict[str, object]:
+    keep = best.reached
+    params, tokens = best.params[keep], best.tokens[keep]
+    at = np.array([plan.group])
+    many = np.full(len(params), plan.group)
+    training = np.asarray(posterior.record.cost.flops(many, params, tokens))
+    overtraining = np.full(0, np.nan)
+    if len(params):
+        own = law_draws(posterior, at)
+        own = replace(own, coefficients={n: c[keep] for n, c in own.coefficients.items()})
+        n_best, d_best, _ = compute_optimal(own, posterior.record.cost, at, training[:, None])
+        overtraining = (tokens / params) / (d_best / n_best)[:, 0]
+    found = {
+        "params": params,
+        "tokens": tokens,
+        "tokens_per_param": tokens / params,
+        "overtraining": overtraining,
+        "training_flops": training,
+    }
+    if plan.target_loss is not None:
+        found["total_flops"] = np.exp(best.objective[keep])
+        found["saving_percent"] = -100 * np.expm1(best.objective[keep] - best.naive_objective[keep])
+    else:
+        found["loss"] = np.exp(best.objective[keep])
+        found["loss_gain"] = np.exp(best.naive_objective[keep]) - found["loss"]
+    columns: dict[str, object] = {}
+    for name, values in found.items():
+        columns |= interval_columns(name, values if len(values) else np.full(1, np.nan))
+    median = float(np.median(training)) if len(training) else np.nan
+    return columns | {
+        "probability_reachable": float(keep.mean()),
+        "extrapolation_factor": median / float(posterior.largest_flops()[plan.group]),
+    }

@@ -1,0 +1,158 @@
+"""Decisions: regret over sizes, and what one architecture's compute is worth in another's."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from allometry.plots.style import (
+    draw_band,
+    finish,
+    flops_text,
+    legend,
+    legend_key,
+    new_axes,
+    require_columns,
+    split_groups,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MOST_PANELS = 9
+
+
+def plot_regret(table: pd.DataFrame, *, ax: "Axes | None" = None) -> "Axes":
+    """Expected regret of one budget against the size chosen, a line a group.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As `regret_curve` gives it, for one budget: group columns, ``params``, ``expected_regret``,
+        ``regret_*``.
+    ax : Axes, optional
+
+    Returns
+    -------
+    Axes
+        The dot is the size of least expected regret.
+    """
+    require_columns(table, ["params", "expected_regret", "regret_q5"], plot="plot_regret")
+    ax = new_axes(ax)
+    groups = split_groups(table)
+    for style, part in groups:
+        rows = part.sort_values("params")
+        draw_band(ax, rows["params"], rows, "regret", color=style.color)
+        ax.plot(rows["params"], rows["expected_regret"], color=style.color, linewidth=1.6)
+        best = rows.loc[rows["expected_regret"].idxmin()]
+        ax.plot(
+            best["params"],
+            best["expected_regret"],
+            marker=style.marker,
+            color=style.color,
+            markersize=7,
+            markeredgecolor="white",
+        )
+    finish(ax, x="params", y="loss above the best of this budget")
+    legend(ax, [style for style, _ in groups])
+    return ax
+
+
+def draw_regret(table: pd.DataFrame, within: str = "") -> "Figure":
+    """The regret of each budget in a panel, cut where the expected regret is far above the band.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As `regret_curve` gives it.
+    within : str
+        The level of the flat band, as it was asked for; sizes that are expected to stay within it
+        are marked by a line at the bottom.
+    """
+    from matplotlib.figure import Figure
+
+    budgets = sorted(table["flops"].unique())[:MOST_PANELS]
+    columns = min(len(budgets), 3)
+    rows = -(-len(budgets) // columns)
+    figure = Figure(figsize=(max(5.0 * columns, 6.4), 4.2 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for spare in axes[len(budgets) :]:
+        spare.set_visible(False)
+    for ax, budget in zip(axes, budgets, strict=False):
+        part = table[table["flops"] == budget]
+        plot_regret(part, ax=ax)
+        top = _level(part, within)
+        ax.set_ylim(-0.04 * top, top)
+        near = part[part["expected_regret"] < top]
+        ax.set_xlim(near["params"].min(), near["params"].max())
+        if within:
+            _mark_safe(ax, part, within)
+        ax.set_title(f"{flops_text(budget)} FLOPs", fontsize="medium")
+    return figure
+
+
+def _level(part: pd.DataFrame, within: str) -> float:
+    """Top of a panel: eight times the level, or four times the regret of a factor of two."""
+    if within.endswith("%"):
+        share = part["expected_regret"] / part["expected_regret_percent"].clip(lower=1e-12)
+        return float(8 * float(within[:-1]) * share.median())
+    if within:
+        return 8 * float(within)
+    return float(part["expected_regret"].quantile(0.5))
+
+
+def _mark_safe(ax: "Axes", part: pd.DataFrame, within: str) -> None:
+    column = "expected_regret_percent" if within.endswith("%") else "expected_regret"
+    level = float(within.removesuffix("%"))
+    low, high = ax.get_ylim()
+    for i, (style, rows) in enumerate(split_groups(part)):
+        safe = rows[rows[column] <= level]
+        if len(safe):
+            y = low * (0.2 + 0.12 * i)
+            ax.hlines(y, safe["params"].min(), safe["params"].max(), color=style.color, lw=2.5)
+    ax.set_ylim(low, high)
+    handles = [*ax.get_legend().legend_handles]
+    handles.append(legend_key(color="#666666", lw=2.5, label=f"expected within {within}"))
+    ax.legend(handles=handles, fontsize="small", frameon=False, loc="upper center")
+
+
+def plot_speedup(table: pd.DataFrame, *, ax: "Axes | None" = None) -> "Axes":
+    """Compute multiplier of a over b against a's budget, a line a context.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As `effective_speedup` gives it: ``a, b, flops, speedup_*`` and ``context_length`` if there
+        are several. Draws in which b never gets there are cut off at the top.
+    ax : Axes, optional
+    """
+    require_columns(table, ["a", "b", "flops", "speedup_median", "speedup_q5"], plot="plot_speedup")
+    ax = new_axes(ax)
+    a, b = table["a"].iloc[0], table["b"].iloc[0]
+    ends = [name for name in table if name.startswith("speedup_")]
+    finite = table[ends].to_numpy(dtype=float)
+    top = 3 * np.nanmax(finite[np.isfinite(finite)], initial=1.0)
+    groups = split_groups(table.assign(**{name: table[name].clip(upper=top) for name in ends}))
+    for style, part in groups:
+        rows = part.sort_values("flops")
+        if len(rows) == 1:
+            x = rows["flops"].to_numpy()
+            ax.vlines(x, rows["speedup_q5"], rows["speedup_q95"], color=style.color, lw=1.2)
+            ax.vlines(x, rows["speedup_q25"], rows["speedup_q75"], color=style.color, lw=4)
+        else:
+            draw_band(ax, rows["flops"], rows, "speedup", color=style.color)
+        ax.plot(rows["flops"], rows["speedup_median"], color=style.color, marker=style.marker)
+    ax.axhline(1.0, color="#666666", linewidth=0.9, linestyle=":")
+    finish(ax, x="flops", y=f"compute that {b} needs for the loss of {a}, over {a}'s", log_y=True)
+    legend(ax, [style for style, _ in groups])
+    return ax
+
+
+def draw_speedup(table: pd.DataFrame) -> "Figure":
+    """`plot_speedup` as a figure of its own."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.8, 4.6), layout="constrained")
+    plot_speedup(table, ax=figure.subplots())
+    return figure
