@@ -1,0 +1,84 @@
+"""Large tables: 300 groups of 12 runs by NUTS, and many runs in four groups by a chosen method.
+
+    python benchmarks/fit_scale.py groups [--count 300]
+    python benchmarks/fit_scale.py runs [--count 100000] [--method laplace]
+
+Simulated under the p-norm law. Prints stages with wall and CPU seconds as they begin, the verdict,
+and the largest memory.
+"""
+
+import argparse
+import resource
+import time
+
+import numpy as np
+import pandas as pd
+
+
+def many_groups(count: int, seed: int) -> pd.DataFrame:
+    """Twelve runs for each of `count` groups, in sixty architectures."""
+    rng = np.random.default_rng(seed)
+    cells = []
+    for i in range(count):
+        E, alpha, beta = np.array([1.9, 0.3, 0.35]) * np.exp(0.03 * rng.standard_normal(3))
+        cells.append((f"a{i % 60}", 1024 * 2 ** (i // 60), E, alpha, beta))
+    return simulate(cells, budgets=(1e18, 1e19, 1e20), sizes=4, rng=rng)
+
+
+def many_runs(count: int, seed: int) -> pd.DataFrame:
+    """Four groups that share `count` runs over four decades of compute."""
+    rng = np.random.default_rng(seed)
+    cells = [("a", 2048, 1.9, 0.3, 0.36), ("a", 8192, 1.92, 0.3, 0.35)]
+    cells += [("b", 2048, 1.88, 0.31, 0.36), ("b", 8192, 1.87, 0.31, 0.35)]
+    return simulate(cells, budgets=tuple(np.geomspace(1e17, 1e21, 25)), sizes=count // 100, rng=rng)
+
+
+def simulate(cells, *, budgets, sizes, rng):
+    parts = []
+    for architecture, context_length, E, alpha, beta in cells:
+        for flops in budgets:
+            params = np.sqrt(flops / 120) * np.geomspace(0.25, 4.0, sizes)
+            tokens = flops / 6 / params
+            u, v = 0.5 * (params / 3e8) ** -alpha, 0.5 * (tokens / 6e9) ** -beta
+            loss = (E + np.sqrt(u**2 + v**2)) * np.exp(0.003 * rng.standard_t(4.0, size=sizes))
+            part = {"params": params, "tokens": tokens, "flops": flops, "loss": loss}
+            labels = {"architecture": architecture, "context_length": context_length}
+            parts.append(pd.DataFrame(part | labels))
+    return pd.concat(parts, ignore_index=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=("groups", "runs"))
+    parser.add_argument("--count", type=int)
+    parser.add_argument("--method", choices=("nuts", "laplace"))
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    began = time.perf_counter()
+
+    from allometry.cli.runtime import prepare_jax
+    from allometry.inference import Sampler, fit
+
+    prepare_jax()
+    groups = options.what == "groups"
+    make = many_groups if groups else many_runs
+    table = make(options.count or (300 if groups else 100_000), options.seed)
+    print(f"{len(table)} runs", flush=True)
+    seen = set()
+
+    def progress(stage, done, total):
+        if stage not in seen:
+            seen.add(stage)
+            wall, cpu = time.perf_counter() - began, time.process_time()
+            print(f"{wall:7.1f} s wall {cpu:7.1f} s CPU  {stage}", flush=True)
+
+    method = options.method or ("nuts" if groups else "laplace")
+    posterior = fit(table, sampler=Sampler(method=method), progress=progress)
+    wall, cpu = time.perf_counter() - began, time.process_time()
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    print(f"{wall:7.1f} s wall {cpu:7.1f} s CPU  over, {memory:.1f} GB at most")
+    print(posterior.record.method, posterior.record.convergence)
+
+
+if __name__ == "__main__":
+    main()
