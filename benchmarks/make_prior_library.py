@@ -40,7 +40,10 @@ def posterior_of(name: str, work: Path) -> Posterior:
     posterior = fit(runs, by=runs.by or None, sampler=sampler)
     posterior.save(path)
     record = posterior.record
-    print(f"{name}: {record.method}, {record.convergence}, {time.process_time() - began:.0f} CPU s")
+    verdict = "converged" if record.convergence.converged else "not converged"
+    print(
+        f"{name}: {record.method}, {verdict}, {time.process_time() - began:.0f} CPU s", flush=True
+    )
     return posterior
 
 
@@ -72,26 +75,20 @@ def main() -> None:
     prepare_jax()
     options.work.mkdir(parents=True, exist_ok=True)
     posteriors = {name: posterior_of(name, options.work) for name in STUDIES}
-    files = {
-        name: with_source(as_prior(posterior, name=name, units=UNITS[name], force=True), name)
-        for name, posterior in posteriors.items()
-    }
+
+    def write(file: PriorFile, *tables: str) -> None:
+        path = with_source(file, *tables).save(options.out / f"{file.name}.json")
+        worth = "-" if file.worth_runs is None else f"{file.worth_runs:.3g}"
+        print(f"{path}: worth {worth} runs beside 8, {file.goodness}", flush=True)
+
+    write(typical_prior(list(posteriors.values())), *STUDIES)
+    for name, posterior in posteriors.items():
+        write(as_prior(posterior, name=name, units=UNITS[name], force=True), name)
+    study, units = posteriors["xlstm"], UNITS["xlstm"]
     for architecture in ("transformer", "xlstm"):
         name = f"xlstm-study-{architecture}"
-        made = as_prior(
-            posteriors["xlstm"], name=name, architecture=architecture, units=UNITS["xlstm"]
-        )
-        files[name] = with_source(made, "xlstm")
-    groups = as_prior(
-        posteriors["xlstm"], kind="groups", name="xlstm-study-groups", units=UNITS["xlstm"]
-    )
-    files[groups.name] = with_source(groups, "xlstm")
-    typical = typical_prior(list(posteriors.values()))
-    files["typical"] = with_source(typical, *STUDIES)
-    for name, file in files.items():
-        path = file.save(options.out / f"{name}.json")
-        worth = "-" if file.worth_runs is None else f"{file.worth_runs:.3g}"
-        print(f"{path}: worth {worth} runs beside 8, {file.goodness}")
+        write(as_prior(study, name=name, architecture=architecture, units=units), "xlstm")
+    write(as_prior(study, kind="groups", name="xlstm-study-groups", units=units), "xlstm")
 
 
 if __name__ == "__main__":

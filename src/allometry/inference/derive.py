@@ -11,6 +11,7 @@ import numpyro
 from jaxtyping import Array, Float
 
 from allometry.inference.coordinates import Data, Program, to_sites
+from allometry.inference.imported_draws import draw_imported
 from allometry.inference.model import (
     STUDENT_DF,
     Sites,
@@ -69,7 +70,14 @@ def _at_runs(sites: Sites, program: Program, data: Data, scale: Scale) -> tuple[
 @partial(jax.jit, static_argnums=(1, 3))
 def _prior_sites(key: Array, program: Program, data: Data, draws: int) -> Sites:
     def one(key: Array) -> Sites:
-        model = numpyro.handlers.seed(loss_model, key)
+        own = drawn(key, {})
+        if not data.priors.imported:
+            return own
+        blocks = data.priors.imported
+        return drawn(key, draw_imported(jax.random.fold_in(key, 1), blocks, program.law, own))
+
+    def drawn(key: Array, known: Sites) -> Sites:
+        model = numpyro.handlers.seed(numpyro.handlers.substitute(loss_model, data=known), key)
         traced = numpyro.handlers.trace(model).get_trace(
             program.law, program.structure, data.runs, data.priors, observed=False
         )

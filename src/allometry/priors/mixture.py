@@ -111,8 +111,8 @@ def inverse_factors(scales: Array, df: float | None) -> tuple[Array, Array]:
 def _component_log_densities(mixture: Mixture, x: Array) -> tuple[Array, Array]:
     """Weighted log densities (n, m) and squared distances (n, m)."""
     inverse, peaks = inverse_factors(mixture.scales, mixture.df)
-    z = np.einsum("mij,nmj->nmi", inverse, x[:, None, :] - mixture.means)
-    distance = (z**2).sum(axis=-1)
+    pairs = zip(inverse, mixture.means, strict=True)
+    distance = np.stack([(((x - mean) @ one.T) ** 2).sum(axis=1) for one, mean in pairs], axis=1)
     if mixture.df is None:
         fall = -0.5 * distance
     else:
@@ -142,7 +142,8 @@ def fit_mixture(draws: Array, components: int, df: float | None, *, seed: int = 
         counts = share.sum(axis=0)
         means = np.einsum("nm,nd->md", pull, x) / pull.sum(axis=0)[:, None]
         apart = x[:, None, :] - means
-        scales = np.einsum("nm,nmi,nmj->mij", pull, apart, apart) / counts[:, None, None]
+        outer = [(pull[:, [j]] * apart[:, j]).T @ apart[:, j] for j in range(len(counts))]
+        scales = np.stack(outer) / counts[:, None, None]
         scales = (scales + np.swapaxes(scales, 1, 2)) / 2 + RIDGE * np.eye(d)
         mixture = Mixture(weights=counts / n, means=means, scales=scales, df=df)
     return Mixture(
