@@ -66,18 +66,19 @@ def regret_command(
 
     check_picture(plot)
     loaded = open_posterior(posterior)
-    options = {"within": within, "cost": other_cost(loaded, cost), **groups.which()}
+    which, model = groups.which(), other_cost(loaded, cost)
     with notes():
         if curve or params:
-            table = regret_curve(loaded, flops, params=params, **options)
+            table = regret_curve(loaded, flops, params=params, within=within, cost=model, **which)
         else:
-            table = least_regret(loaded, flops, **options)
+            table = least_regret(loaded, flops, within=within, cost=model, **which)
         if buildable and not (curve or params):
-            table = snap(loaded, table, cost=options["cost"], **groups.which())
+            table = snap(loaded, table, cost=model, **which)
         if plot:
             from allometry.plots.decisions import draw_regret
 
-            write_picture(draw_regret(regret_curve(loaded, flops, **options), within), plot)
+            every = regret_curve(loaded, flops, within=within, cost=model, **which)
+            write_picture(draw_regret(every, within), plot)
     emit(table if json else short(table), as_json=json)
     return 0
 

@@ -190,7 +190,7 @@ def _over_contexts(
         difference = _difference(posterior, index_a[order], index_b[order], flops)
         labels = {"a": a, "b": b, "flops": budget}
         labels |= {"context_low": int(contexts[0]), "context_high": int(contexts[-1])}
-        place = own.to_numpy(dtype=np.float64)[order]
+        place: Draws = np.asarray(own, dtype=np.float64)[order]
         row = pd.DataFrame([labels]).assign(**_outcome("break_even_context", difference, place))
         found.append(row)
     return pd.concat(found, ignore_index=True)

@@ -8,7 +8,7 @@ more makes the best model smaller and trained for longer.
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Literal, Unpack, get_args
+from typing import Any, Literal, Unpack, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +40,9 @@ SCAN, HALVINGS = 33, 24
 """Points of the search for D, and halvings between two of them: to 1e-7 of log D."""
 
 SHAPE_POINTS = 25
+
+LEAST_SHARE, SHARES = 1e-5, 41
+"""Shares of a fixed total that training is tried with, for the compute-optimal model within it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,9 +103,9 @@ def lifetime(
         ``total_flops``, ``serving``; ``params_*``, ``tokens_*``, ``tokens_per_param_*``;
         ``overtraining_*`` (tokens a param over those of the compute-optimal run of the same
         training FLOPs); ``training_flops_*``, ``total_flops_*`` or ``loss_*``;
-        ``saving_percent_*`` (of the total against the model that training alone would choose) or
-        ``loss_gain_*`` (below the model that training alone would choose, serving paid from the
-        same total); ``probability_reachable``; and ``extrapolation_factor`` of the median training
+        ``saving_percent_*`` (of the total, against the compute-optimal model of the same loss) or
+        ``loss_gain_*`` (below the compute-optimal model of the same total, serving included);
+        ``probability_reachable``; and ``extrapolation_factor`` of the median training
         FLOPs. Intervals are of the draws that reach.
 
     Raises
@@ -187,7 +190,9 @@ def _serving(
 def _row(posterior: Posterior, plan: _Plan) -> pd.DataFrame:
     sizes = np.geomspace(*WIDEST, COARSE)
     rough = _search(posterior.thinned(FEW_DRAWS), plan, sizes)
-    near = np.concatenate([rough.params[rough.reached], rough.naive_params[rough.reached]])
+    near = rough.params[rough.reached]
+    if plan.target_loss is not None:
+        near = np.concatenate([near, rough.naive_params[rough.reached]])
     labels = group_columns(posterior, np.array([plan.group])).assign(
         served_tokens=plan.served_tokens
     )
@@ -197,14 +202,15 @@ def _row(posterior: Posterior, plan: _Plan) -> pd.DataFrame:
         labels = labels.assign(total_flops=plan.total_flops, serving=plan.serving)
     if not len(near):
         near = sizes
-    sizes = np.geomspace(near.min() / 3, near.max() * 3, FINE)
+    largest = np.inf if plan.target_loss is not None else _largest_served(posterior, plan)
+    sizes = np.geomspace(near.min() / 3, min(near.max() * 3, largest), FINE)
     best = _search(posterior, plan, sizes)
     return labels.assign(**_columns(posterior, plan, best))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Best:
-    """The best of each draw, shape (draw,); what training alone would choose; NaN out of reach."""
+    """The best of each draw, and the compute-optimal model of the same loss or total, (draw,)."""
 
     params: Draws
     tokens: Draws
@@ -219,35 +225,71 @@ def _search(posterior: Posterior, plan: _Plan, sizes: Floats) -> _Best:
     draws = law_draws(posterior, np.array([plan.group]))
     many = np.full(len(sizes), plan.group)
     per_token = np.asarray(posterior.record.cost.flops_per_token(many, sizes))
-    first = str(posterior.groups.iloc[plan.group].get("architecture"))
-    context = plan.serving_context or 1.0
-    serve = plan.served_tokens * serving_flops(
-        first, sizes, context_length=context, serving=plan.serving
-    )
+    serve = _serve(posterior, plan, sizes)
     log_n = np.log(sizes)
     if plan.target_loss is not None:
         tokens = _tokens_for(posterior, plan, draws, sizes)
         objective, alone = np.log(per_token * tokens + serve), np.log(per_token * tokens)
         place, value = least(objective, log_n)
         chosen = np.exp(_at(place, log_n, np.log(tokens)))
+        naive = least(alone, log_n)[0]
+        naive_params, naive_objective = np.exp(naive), _at(naive, log_n, objective)
     else:
         total = plan.total_flops or 0.0
         left = np.maximum(total - serve, 0.0) / per_token
         objective = _log_loss(posterior, plan, draws, sizes, np.maximum(left, 1.0))
         objective = np.where(left > 1.0, objective, np.inf)
-        alone = _log_loss(posterior, plan, draws, sizes, total / per_token)
         place, value = least(objective, log_n)
         cost = posterior.record.cost.flops_per_token(np.full(len(place), plan.group), np.exp(place))
         chosen = (total - np.exp(np.interp(place, log_n, np.log(serve + 1e-300)))) / cost
-    naive, _ = least(alone, log_n)
+        naive_params, naive_objective = _optimal_within(posterior, plan)
     return _Best(
         params=np.exp(place),
         tokens=np.asarray(chosen),
         objective=value,
-        naive_params=np.exp(naive),
-        naive_objective=_at(naive, log_n, objective),
+        naive_params=naive_params,
+        naive_objective=naive_objective,
         reached=np.isfinite(value),
     )
+
+
+def _serve(posterior: Posterior, plan: _Plan, sizes: Floats) -> Floats:
+    """FLOPs of serving all tokens with models of these sizes, (point,)."""
+    first = str(posterior.groups.iloc[plan.group].get("architecture"))
+    context = plan.serving_context or 1.0
+    each = serving_flops(first, sizes, context_length=context, serving=plan.serving)
+    return plan.served_tokens * each
+
+
+def _largest_served(posterior: Posterior, plan: _Plan) -> float:
+    """Params at which serving alone takes the whole total."""
+    sizes = np.geomspace(*WIDEST, 4 * COARSE)
+    serve = _serve(posterior, plan, sizes)
+    total = plan.total_flops or 0.0
+    if serve[-1] <= total:
+        return float(np.inf)
+    return float(np.exp(np.interp(np.log(total), np.log(serve), np.log(sizes))))
+
+
+def _optimal_within(posterior: Posterior, plan: _Plan) -> tuple[Draws, Draws]:
+    """Params and log loss, (draw,), of the compute-optimal model that the total trains and serves.
+
+    NaN and infinite where even the smallest budget tried leaves too little.
+    """
+    total = plan.total_flops or 0.0
+    budgets = total * np.geomspace(LEAST_SHARE, 1.0, SHARES)
+    many = np.full(SHARES, plan.group)
+    draws = law_draws(posterior, many)
+    params, _, log_loss = compute_optimal(draws, posterior.record.cost, many, budgets)
+    log_loss = drifted(posterior, many, budgets, log_loss)
+    sizes = np.geomspace(params.min(), params.max() * (1 + 1e-9), COARSE)
+    serve = np.interp(np.log(params), np.log(sizes), _serve(posterior, plan, sizes))
+    spent = np.log(budgets + serve)  # rises with the budget in every draw
+    found = np.empty((2, len(params)))
+    for i, (row, n, loss) in enumerate(zip(spent, params, log_loss, strict=True)):
+        found[0, i] = np.exp(np.interp(np.log(total), row, np.log(n), left=np.nan))
+        found[1, i] = np.interp(np.log(total), row, loss, left=np.inf)
+    return found[0], found[1]
 
 
 def _log_loss(
@@ -287,20 +329,19 @@ def _tokens_for(posterior: Posterior, plan: _Plan, draws: LawDraws, sizes: Float
 
 
 def _at(place: Draws, log_x: Floats, values: Draws) -> Draws:
-    """Rows of `values` (draw, point) at one place each, linear in log x."""
+    """Rows of `values` (draw, point) at one place each: the parabola that `least` draws."""
     step = log_x[1] - log_x[0]
     position = np.clip((place - log_x[0]) / step, 0, len(log_x) - 1)
-    left = np.minimum(position.astype(np.int64), len(log_x) - 2)
-    share = position - left
-    rows = np.arange(len(place))
-    low, high = values[rows, left], values[rows, left + 1]
+    middle = np.clip(np.round(position).astype(np.int64), 1, len(log_x) - 2)
+    rows, t = np.arange(len(place)), position - middle
+    before, here, after = (values[rows, middle + k] for k in (-1, 0, 1))
     with np.errstate(invalid="ignore"):
-        between = (1 - share) * low + share * high
-    nearest = np.where(share < 0.5, low, high)
-    return np.where(np.isfinite(between), between, nearest)
+        between = here + t * (after - before) / 2 + t**2 * (after - 2 * here + before) / 2
+    nearest = values[rows, np.round(position).astype(np.int64)]
+    return np.asarray(np.where(np.isfinite(between), between, nearest))
 
 
-def _columns(posterior: Posterior, plan: _Plan, best: _Best) -> dict[str, object]:
+def _columns(posterior: Posterior, plan: _Plan, best: _Best) -> dict[str, Any]:
     keep = best.reached
     params, tokens = best.params[keep], best.tokens[keep]
     at = np.array([plan.group])
@@ -325,7 +366,7 @@ def _columns(posterior: Posterior, plan: _Plan, best: _Best) -> dict[str, object
     else:
         found["loss"] = np.exp(best.objective[keep])
         found["loss_gain"] = np.exp(best.naive_objective[keep]) - found["loss"]
-    columns: dict[str, object] = {}
+    columns: dict[str, Any] = {}
     for name, values in found.items():
         columns |= interval_columns(name, values if len(values) else np.full(1, np.nan))
     median = float(np.median(training)) if len(training) else np.nan

@@ -1,5 +1,6 @@
 """Decisions over a demand, a supply or a range: break-even, lifetime, repeated data."""
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -75,7 +76,14 @@ def _break_even_places(ax: "Axes", table: pd.DataFrame, name: str) -> None:
     ]
     label = "break-even budget (FLOPs)" if name == "flops" else "break-even context (tokens)"
     finish(ax, x=f"{label}, of draws that have one", y="")
-    ax.set_xlim(float(ends.iloc[:, 0].min()), float(ends.iloc[:, 1].max()))
+    from matplotlib.ticker import NullLocator
+
+    low, high = float(ends.iloc[:, 0].min()), float(ends.iloc[:, 1].max())
+    ax.set_xlim(low, high)
+    if name == "context":
+        doublings = range(math.ceil(np.log2(low)), math.floor(np.log2(high)) + 1)
+        ax.set_xticks([2.0**d for d in doublings], [f"{2**d}" for d in doublings])
+        ax.xaxis.set_minor_locator(NullLocator())
     ax.grid(False, axis="y")
     handles = [
         legend_key(color=GREY, linewidth=5, label="50 % interval"),
@@ -166,6 +174,8 @@ def plot_decision(
         Columns that make a line; by default the group columns.
     ax : Axes, optional
     """
+    from matplotlib.ticker import NullLocator
+
     require_columns(table, [x, f"{quantity}_median", f"{quantity}_q5"], plot="plot_decision")
     ax = new_axes(ax)
     positive = table[x][table[x] > 0]
@@ -184,6 +194,8 @@ def plot_decision(
     ax.set_ylabel(LABELS.get(quantity, quantity))
     if (table[x] == 0).any():
         ax.axvline(edge * 3, color=GREY, linewidth=0.7, linestyle=":")
-        ax.annotate("none", (edge, 0.01), xycoords=("data", "axes fraction"), fontsize=8)
+        places = sorted(positive.unique())
+        ax.set_xticks([edge, *places], ["none", *(flops_text(place) for place in places)])
+        ax.xaxis.set_minor_locator(NullLocator())
     legend(ax, [style for style, _ in groups])
     return ax

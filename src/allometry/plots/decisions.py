@@ -1,6 +1,6 @@
 """Decisions: regret over sizes, and what one architecture's compute is worth in another's."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_PANELS = 9
+MOST_BANDS = 3
+"""Groups up to which intervals are drawn: more of them hide each other."""
 
 
 def plot_regret(table: pd.DataFrame, *, ax: "Axes | None" = None) -> "Axes":
@@ -43,9 +45,10 @@ def plot_regret(table: pd.DataFrame, *, ax: "Axes | None" = None) -> "Axes":
     groups = split_groups(table)
     for style, part in groups:
         rows = part.sort_values("params")
-        draw_band(ax, rows["params"], rows, "regret", color=style.color)
+        if len(groups) <= MOST_BANDS:
+            draw_band(ax, rows["params"], rows, "regret", color=style.color)
         ax.plot(rows["params"], rows["expected_regret"], color=style.color, linewidth=1.6)
-        best = rows.loc[rows["expected_regret"].idxmin()]
+        best = rows.iloc[int(rows["expected_regret"].to_numpy().argmin())]
         ax.plot(
             best["params"],
             best["expected_regret"],
@@ -55,7 +58,7 @@ def plot_regret(table: pd.DataFrame, *, ax: "Axes | None" = None) -> "Axes":
             markeredgecolor="white",
         )
     finish(ax, x="params", y="loss above the best of this budget")
-    legend(ax, [style for style, _ in groups])
+    legend(ax, [style for style, _ in groups], bands=len(groups) <= MOST_BANDS)
     return ax
 
 
@@ -112,7 +115,8 @@ def _mark_safe(ax: "Axes", part: pd.DataFrame, within: str) -> None:
             y = low * (0.2 + 0.12 * i)
             ax.hlines(y, safe["params"].min(), safe["params"].max(), color=style.color, lw=2.5)
     ax.set_ylim(low, high)
-    handles = [*ax.get_legend().legend_handles]
+    shown = ax.get_legend()
+    handles: list[Any] = [*shown.legend_handles] if shown else []
     handles.append(legend_key(color="#666666", lw=2.5, label=f"expected within {within}"))
     ax.legend(handles=handles, fontsize="small", frameon=False, loc="upper center")
 
@@ -130,7 +134,7 @@ def plot_speedup(table: pd.DataFrame, *, ax: "Axes | None" = None) -> "Axes":
     require_columns(table, ["a", "b", "flops", "speedup_median", "speedup_q5"], plot="plot_speedup")
     ax = new_axes(ax)
     a, b = table["a"].iloc[0], table["b"].iloc[0]
-    ends = [name for name in table if name.startswith("speedup_")]
+    ends = [str(name) for name in table if str(name).startswith("speedup_")]
     finite = table[ends].to_numpy(dtype=float)
     top = 3 * np.nanmax(finite[np.isfinite(finite)], initial=1.0)
     groups = split_groups(table.assign(**{name: table[name].clip(upper=top) for name in ends}))
@@ -144,7 +148,7 @@ def plot_speedup(table: pd.DataFrame, *, ax: "Axes | None" = None) -> "Axes":
             draw_band(ax, rows["flops"], rows, "speedup", color=style.color)
         ax.plot(rows["flops"], rows["speedup_median"], color=style.color, marker=style.marker)
     ax.axhline(1.0, color="#666666", linewidth=0.9, linestyle=":")
-    finish(ax, x="flops", y=f"compute that {b} needs for the loss of {a}, over {a}'s", log_y=True)
+    finish(ax, x="flops", y=f"compute of {b} at equal loss, over that of {a}", log_y=True)
     legend(ax, [style for style, _ in groups])
     return ax
 
