@@ -81,7 +81,7 @@ def _panels(
 ) -> "tuple[Figure, list]":  # type: ignore[type-arg]
     from matplotlib.figure import Figure
 
-    columns = min(count, columns)
+    columns = 2 if count == 4 else min(count, columns)
     rows = -(-count // columns)
     size = (max(width * columns, 6.0), max(height * rows, 3.0))
     figure = Figure(figsize=size, layout="constrained")
@@ -124,7 +124,7 @@ def _valleys(posterior: Posterior, ask: Request) -> "Figure":
             ax=ax,
         )
         ax.set_title(_name(posterior, group), fontsize="medium")
-        if ax is not axes[0]:
+        if ax is not axes[-1]:
             ax.get_legend().remove()
     return figure
 
