@@ -9,7 +9,9 @@ over studies as ``typical``.
 
 import argparse
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from allometry.cli.runtime import prepare_jax
@@ -71,24 +73,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("src/allometry/priors/library"))
+    parser.add_argument("--only", nargs="*", help="names of the files to make")
     options = parser.parse_args()
     prepare_jax()
     options.work.mkdir(parents=True, exist_ok=True)
     posteriors = {name: posterior_of(name, options.work) for name in STUDIES}
 
-    def write(file: PriorFile, *tables: str) -> None:
+    def write(make: Callable[[], PriorFile], name: str, *tables: str) -> None:
+        if options.only is not None and name not in options.only:
+            return
+        file = replace(make(), name=name)
         path = with_source(file, *tables).save(options.out / f"{file.name}.json")
         worth = "-" if file.worth_runs is None else f"{file.worth_runs:.3g}"
         print(f"{path}: worth {worth} runs beside 8, {file.goodness}", flush=True)
 
-    write(typical_prior(list(posteriors.values())), *STUDIES)
+    write(lambda: typical_prior(list(posteriors.values())), "typical", *STUDIES)
     for name, posterior in posteriors.items():
-        write(as_prior(posterior, name=name, units=UNITS[name], force=True), name)
+        write(partial(as_prior, posterior, units=UNITS[name], force=True), name, name)
     study, units = posteriors["xlstm"], UNITS["xlstm"]
     for architecture in ("transformer", "xlstm"):
-        name = f"xlstm-study-{architecture}"
-        write(as_prior(study, name=name, architecture=architecture, units=units), "xlstm")
-    write(as_prior(study, kind="groups", name="xlstm-study-groups", units=units), "xlstm")
+        of_one = partial(as_prior, study, architecture=architecture, units=units)
+        write(of_one, f"xlstm-study-{architecture}", "xlstm")
+    groups = partial(as_prior, study, kind="groups", units=units)
+    write(groups, "xlstm-study-groups", "xlstm")
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ from allometry.priors.studies import StudySummary, summarise_study
 GROUPS = {
     "chinchilla": ["all"],
     "farseer": ["all"],
-    "overtraining": ["c4_original", "rpj"],
+    "overtraining": ["c4_original", "rw_original"],
     "xlstm": ["transformer/8192", "xlstm/8192", "xlstm/2048"],
 }
 CUTOFF = 0.1
@@ -137,6 +137,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--studies", nargs="*", default=STUDIES)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--groups", type=int, default=3, help="groups of a study, at most")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     prepare_jax()
@@ -148,7 +149,7 @@ def main() -> None:
         prior = typical_prior(
             [posteriors[name] for name in others], summaries=[known[name] for name in others]
         )
-        for group in groups_of(left_out):
+        for group in groups_of(left_out)[: options.groups]:
             rows += rows_of(group, prior, options.repeats)
     table = pd.DataFrame(rows)
     if options.out is not None:

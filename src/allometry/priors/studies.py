@@ -1,13 +1,13 @@
 r"""A population of studies: what the law of the next one looks like, from those that are known.
 
-Each study s tells its quantities y_s (the shape of the law at one common reference run, and its
-noise) with mean and covariance V_s. They are drawn from a population,
+Each study s tells the mean y_s of its groups' quantities (the shape of the law at one common
+reference run, and its noise) with a posterior covariance V_s. They are drawn from a population,
 
 .. math:: \hat y_s \sim N(y_s, V_s), \qquad y_{sk} \sim N(m_k, \tau_k^2)
 
 with log-normal priors on the spreads tau. A Gibbs sampler draws y, m and tau; the prediction for a
-new study is ``m + tau z``. With a handful of studies the spreads stay uncertain, so that it has
-heavy tails.
+group of a new study is ``m + tau z`` and what groups of one study differ by. With a handful of
+studies the spreads stay uncertain, so that it has heavy tails.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ import numpy.typing as npt
 from allometry.errors import InputError
 from allometry.inference import Posterior
 from allometry.laws import Scale
-from allometry.priors.export import parameterisation_of, quantity_draws
+from allometry.priors.export import parameterisation_of
 from allometry.priors.file import NOISE_QUANTITIES, PriorFile, Quantity, Units, law_quantities
 from allometry.priors.mixture import choose_mixture
 
@@ -49,24 +49,28 @@ SWEEPS, WARM_UP = 4000, 500
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class StudySummary:
-    """A study's prediction for a group of its kind, at the common reference run.
+    """What a study tells of its groups' mean, at the common reference run.
 
     Attributes
     ----------
     name : str
     mean : ndarray, shape (q,)
     covariance : ndarray, shape (q, q)
-    runs : int
+    between : ndarray, shape (q,)
+        Variance between its groups; zeros of one group.
+    groups, runs : int
     """
 
     name: str
     mean: Array
     covariance: Array
+    between: Array
+    groups: int
     runs: int
 
 
-def summarise_study(posterior: Posterior, *, name: str = "", seed: int = 0) -> StudySummary:
-    """Shape of the law and noise of a new group of a study, at the common reference run.
+def summarise_study(posterior: Posterior, *, name: str = "") -> StudySummary:
+    """Shape of the law and noise in the middle of a study's groups, at the common reference run.
 
     Raises
     ------
@@ -77,18 +81,26 @@ def summarise_study(posterior: Posterior, *, name: str = "", seed: int = 0) -> S
     if law.geometry is None or law.rereference is None:
         what = f"law {law.name} cannot be moved to a common reference run"
         raise InputError(what, where=posterior.record.source, hint="Use pnorm or chinchilla.")
-    draws = quantity_draws(posterior, "new-group", seed=seed)[0]
-    k = len(law.names)
+    k, groups = len(law.names), np.arange(len(posterior.groups))
     pairs = ((COMMON.params, scale.params), (COMMON.tokens, scale.tokens))
     shift = np.array([*(np.log(new / old) for new, old in pairs), 0.0])
     with jax.enable_x64(True):
-        theta = law.geometry.forward(jnp.asarray(draws[:, :k].T))
-        moved = np.asarray(law.geometry.inverse(law.rereference(theta, jnp.asarray(shift)))).T
-    y = np.concatenate([moved[:, 1:], draws[:, k:]], axis=1)
+        theta = jnp.asarray(np.moveaxis(posterior.draws("theta"), 1, 0))
+        moved = np.asarray(law.geometry.inverse(law.rereference(theta, jnp.asarray(shift))))
+    y = np.empty((posterior.n_draws, k + 1, len(groups)))  # shape of the law, then both noises
+    y[:, : k - 1] = np.moveaxis(moved[1:], 0, 1)
+    y[:, k - 1] = posterior.log_noise(groups)
+    y[:, k] = posterior.draws("log_off_valley")[:, None]
+    centre, between = y.mean(axis=2), np.zeros(k + 1)
+    if len(groups) > 1:
+        between = y.mean(axis=0).var(axis=1, ddof=1)
     return StudySummary(
         name=name or posterior.record.source,
-        mean=y.mean(axis=0),
-        covariance=np.cov(y.T),
+        mean=centre.mean(axis=0),
+        # What the mean of few groups tells of the study is limited by how they differ.
+        covariance=np.cov(centre.T) + np.diag(between / len(groups)),
+        between=between,
+        groups=len(groups),
         runs=int(posterior.idata["constant_data"].sizes["run"]),
     )
 
@@ -114,6 +126,8 @@ def predict_study(
     centre = means.mean(axis=0)
     log_grid = np.log(np.asarray(spreads))[:, None] + SPREAD_LOG_SD * GRID  # [q, grid]
     log_prior = -0.5 * GRID**2
+    several = [study.between for study in studies if study.groups > 1]
+    within = np.sqrt(np.mean(several, axis=0)) if several else np.zeros(len(centre))
     m, tau = centre.copy(), np.asarray(spreads, dtype=np.float64)
     n, q = means.shape
     new, kept = np.empty((SWEEPS, q)), np.empty((SWEEPS, q))
@@ -133,7 +147,8 @@ def predict_study(
         place = (rng.random((q, 1)) > cumulative).sum(axis=1)
         tau = np.exp(log_grid[np.arange(q), place])
         if sweep >= 0:
-            new[sweep], kept[sweep] = m + tau * rng.normal(size=q), tau
+            apart = tau * rng.normal(size=q) + within * rng.normal(size=q)
+            new[sweep], kept[sweep] = m + apart, tau
     return new, kept
 
 
