@@ -112,8 +112,15 @@ def notes() -> Iterator[None]:
 
 
 def short(table: "pd.DataFrame") -> "pd.DataFrame":
-    """The table a person reads: medians and 90 % ends; --json has all."""
-    kept = [name for name in table.columns if not name.endswith(("_q25", "_q75"))]
+    """The table a person reads: medians and 90 % ends; --json has all.
+
+    What its distances have meant in other studies is said on stderr, once each.
+    """
+    kept = [name for name in table.columns if not name.endswith(("_q25", "_q75", "reach"))]
+    if "reach" in table:
+        beyond = table[table["extrapolation_factor"] > 1.0]
+        for sentence in beyond["reach"].drop_duplicates():
+            print(sentence, file=sys.stderr)
     if "unseen" in kept and not table["unseen"].any():
         kept.remove("unseen")
     return table[kept]

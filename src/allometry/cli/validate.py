@@ -1,5 +1,6 @@
 """``allometry validate``."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
@@ -9,8 +10,11 @@ if TYPE_CHECKING:
 
 
 def validate_command(
-    runs: str,
+    runs: str | None = None,
     *,
+    scorecard: bool = False,
+    folder: Annotated[Path, Parameter(name=["--folder", "-o"])] = Path("scorecard"),
+    table: list[str] | None = None,
     holdout: str = "largest",
     law: list[str] | None = None,
     by: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
@@ -30,6 +34,13 @@ def validate_command(
     ----------
     runs
         CSV, Parquet or JSON lines with params, tokens and loss; or the name of a known table.
+    scorecard
+        Instead of one table, score every known table at every cutoff, and the sizes that would
+        have been recommended beside those of the parabola method and of approach 3.
+    folder
+        Where the scorecard keeps its fits; given again, it goes on from there.
+    table
+        Known table of the scorecard; repeatable. Default all that are on this machine.
     holdout
         ``largest``: each group's largest budget; ``every``: all runs above each of up to five
         budgets; or a condition such as ``flops>1e20``.
@@ -50,6 +61,13 @@ def validate_command(
     json
         Print one JSON document.
     """
+    if scorecard:
+        return _scorecard(folder, table, method, bootstraps, seed, json)
+    if runs is None:
+        from allometry.errors import InputError
+
+        hint = "Give a runs table, or --scorecard for all known ones."
+        raise InputError("no runs to validate", hint=hint)
     from dataclasses import replace
     from importlib import import_module
 
@@ -64,7 +82,7 @@ def validate_command(
         import_module(module)
     checked = read_runs(runs, exclude=exclude or None, by=by)
     with stages() as bar:
-        table = validate(
+        scores = validate(
             checked,
             holdout=holdout,
             laws=tuple(law or ("pnorm",)),
@@ -73,7 +91,46 @@ def validate_command(
             seed=seed,
             progress=bar,
         )
-    emit(_nested(table) if json else table.drop(columns="baseline_name"), as_json=json)
+    emit(_nested(scores) if json else scores.drop(columns="baseline_name"), as_json=json)
+    return 0
+
+
+def _scorecard(
+    folder: Path,
+    tables: list[str] | None,
+    method: Literal["laplace", "nuts"],
+    bootstraps: int,
+    seed: int,
+    json: bool,
+) -> int:
+    """Print the scorecard's two tables."""
+    from dataclasses import replace
+
+    from allometry.cli.output import emit
+    from allometry.cli.output import stderr as console
+    from allometry.cli.runtime import prepare_jax, stages
+    from allometry.criticism.score_summary import regret_rows, score_rows
+    from allometry.criticism.scorecard import scorecard
+    from allometry.criticism.validate import QUICK
+
+    prepare_jax()
+    with stages() as bar:
+        card = scorecard(
+            folder,
+            tables=tables,
+            sampler=replace(QUICK, method=method),
+            bootstraps=bootstraps,
+            seed=seed,
+            progress=bar,
+        )
+    scores, regrets = score_rows(card.runs), regret_rows(card.decisions)
+    if json:
+        parts = {"scores": scores.to_dict("records"), "regrets": regrets.to_dict("records")}
+        emit(parts | {"cpu_seconds": card.cpu_seconds}, as_json=True)
+        return 0
+    emit(scores, as_json=False)
+    emit(regrets, as_json=False)
+    console.print(f"{card.cpu_seconds:.0f} CPU seconds of fits and baselines, kept in {folder}")
     return 0
 
 

@@ -10,8 +10,9 @@ as what every validation is compared with.
 """
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -73,6 +74,26 @@ class HuberFit:
         names = {"E": np.exp(e), "A": np.exp(a), "B": np.exp(b), "alpha": alpha, "beta": beta}
         return {name: float(value) for name, value in names.items()}
 
+    def to_json(self) -> dict[str, Any]:
+        """Everything as plain JSON types."""
+        arrays = {n: getattr(self, n).tolist() for n in ("theta", "bootstrap", "residuals")}
+        return arrays | {"objective": self.objective, "starts": self.starts}
+
+    @staticmethod
+    def from_json(document: Mapping[str, Any]) -> "HuberFit":
+        """The fit that `to_json` wrote."""
+        return HuberFit(
+            theta=np.asarray(document["theta"]),
+            objective=document["objective"],
+            bootstrap=np.asarray(document["bootstrap"]).reshape(-1, 5),
+            residuals=np.asarray(document["residuals"]),
+            starts=document["starts"],
+        )
+
+    def log_loss(self, params: Array, tokens: Array) -> Array:
+        """Log loss of the point fit, shape (point,)."""
+        return _log_loss(self.theta[:, None], np.log(params), np.log(tokens))
+
     def predict_draws(
         self, params: Array, tokens: Array, rng: np.random.Generator
     ) -> tuple[Array, Array]:
@@ -81,7 +102,7 @@ class HuberFit:
         A new run is a refit's law plus a resampled residual of the fit.
         """
         log_params, log_tokens = np.log(params), np.log(tokens)
-        centre = _log_loss(self.theta[:, None], log_params, log_tokens)
+        centre = self.log_loss(params, tokens)
         law = _log_loss(self.bootstrap.T[:, :, None], log_params, log_tokens)
         return centre, law + rng.choice(self.residuals, size=law.shape)
 

@@ -37,6 +37,21 @@ def log_score(log_mean: Array, sd: Array, observed: Array) -> Array:
     return np.asarray(top + np.log(np.exp(density - top).mean(axis=0)))
 
 
+def width(draws: Array, level: float) -> Array:
+    """Width of each point's equal-tailed interval, in the unit of the draws (draw, point)."""
+    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return np.asarray(high - low)
+
+
+def normal_log_score(draws: Array, observed: Array) -> Array:
+    """Log density of each observation under a normal with the draws' mean and spread.
+
+    For predictions that are draws and nothing else: too few for a kernel estimate in the tails.
+    """
+    mean, sd = draws.mean(axis=0), draws.std(axis=0)
+    return np.asarray(-0.5 * ((observed - mean) / sd) ** 2 - np.log(sd * np.sqrt(2 * np.pi)))
+
+
 def relative_error(predicted: Array, observed: Array) -> Array:
     """Predicted over observed loss minus one, from their logs."""
     return np.asarray(np.expm1(predicted - observed))

@@ -1,6 +1,6 @@
 """`validate`: hide runs, fit the others, and score the predictions of what was hidden."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -8,9 +8,16 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from allometry.criticism.baseline import NAME, huber_fit
+from allometry.criticism.baseline import NAME, HuberFit, huber_fit
 from allometry.criticism.cutoffs import Split, splits
-from allometry.criticism.scores import covered, crps, log_score, relative_error
+from allometry.criticism.scores import (
+    covered,
+    crps,
+    log_score,
+    normal_log_score,
+    relative_error,
+    width,
+)
 from allometry.decisions.outlook import law_draws
 from allometry.decisions.prediction import predict_draws
 from allometry.inference import Drift, LossPriors, Posterior, Sampler, fit
@@ -109,7 +116,8 @@ def predictions(
         One row a law, cutoff and hidden run: ``law, cutoff_flops, train_runs, group, params,
         tokens, flops, distance, loss``; ``predicted`` and the interval ends ``run_loss_q5,
         run_loss_q95``; ``error`` (relative), ``crps`` (of log loss), ``log_score``,
-        ``covered_50, covered_80, covered_90``; the same of the baseline with ``baseline_`` before;
+        ``covered_50, covered_80, covered_90``, ``width_50, width_80, width_90`` (of log loss); the
+        same of the baseline with ``baseline_`` before (its log score from a normal);
         ``method, divergences, max_rhat`` of the fit.
     """
     checked = runs if isinstance(runs, Runs) else read_runs(runs)
@@ -119,7 +127,8 @@ def predictions(
     found = splits(checked, holdout)
     for number, split in enumerate(found):
         _tell(progress, f"baseline, cutoff {number + 1} of {len(found)}", 0, 0)
-        baseline = score_baseline(split, checked.by, bootstraps=bootstraps, seed=seed)
+        baselines = fit_baselines(split, checked.by, bootstraps=bootstraps, seed=seed)
+        baseline = score_baseline(split, checked.by, baselines, seed=seed)
         for law in laws:
             posterior = fit(
                 split.train,
@@ -174,6 +183,7 @@ def _scores(centre: Array, draws: Array, observed: Array) -> dict[str, Any]:
     """Scores of log-loss draws (draw, point) around a point prediction."""
     low, high = np.exp(np.quantile(draws, [0.05, 0.95], axis=0))
     inside = {f"covered_{level}": covered(draws, observed, level / 100) for level in COVERAGES}
+    widths = {f"width_{level}": width(draws, level / 100) for level in COVERAGES}
     return {
         "predicted": np.exp(centre),
         "run_loss_q5": low,
@@ -181,6 +191,7 @@ def _scores(centre: Array, draws: Array, observed: Array) -> dict[str, Any]:
         "error": relative_error(centre, observed),
         "crps": crps(draws, observed),
         **inside,
+        **widths,
     }
 
 
@@ -201,23 +212,38 @@ def _indices(posterior: Posterior, test: pd.DataFrame) -> npt.NDArray[np.int64]:
     return np.asarray(pd.Index(known).get_indexer(pd.Index(asked)), dtype=np.int64)
 
 
-def score_baseline(
+def fit_baselines(
     split: Split, by: Sequence[str], *, bootstraps: int = BOOTSTRAPS, seed: int = 0
+) -> dict[str, HuberFit]:
+    """The practice fitted to each group that the split predicts, by the group's name."""
+    own = group_keys(split.train.table, by)
+    return {
+        key: huber_fit(split.train.table[own == key], bootstraps=bootstraps, seed=seed)
+        for key in sorted(set(group_keys(split.test, by)))
+    }
+
+
+def score_baseline(
+    split: Split, by: Sequence[str], baselines: Mapping[str, HuberFit], *, seed: int = 0
 ) -> pd.DataFrame:
-    """Scores of the practice on the same hidden runs, fitted group by group."""
-    columns = list(by)
-    train, test = split.train.table, split.test
-    keys = test[columns].astype(str).agg("/".join, axis=1) if columns else test["loss"] * 0
-    own = train[columns].astype(str).agg("/".join, axis=1) if columns else train["loss"] * 0
+    """Scores of the practice on the same hidden runs, each from its group's fit."""
     parts = []
-    for number, (key, hidden) in enumerate(test.groupby(keys)):
-        found = huber_fit(train[own == key], bootstraps=bootstraps, seed=seed)
+    for number, (key, hidden) in enumerate(split.test.groupby(group_keys(split.test, by))):
         rng = np.random.default_rng([seed, 12, number])
         params, tokens = (hidden[n].to_numpy(dtype=np.float64) for n in ("params", "tokens"))
-        centre, draws = found.predict_draws(params, tokens, rng)
-        scores = _scores(centre, draws, np.log(hidden["loss"].to_numpy()))
+        centre, draws = baselines[str(key)].predict_draws(params, tokens, rng)
+        observed = np.log(hidden["loss"].to_numpy())
+        scores = _scores(centre, draws, observed)
+        scores["log_score"] = normal_log_score(draws, observed)
         parts.append(pd.DataFrame(scores, index=hidden.index))
     return pd.concat(parts).sort_index().add_prefix("baseline_")
+
+
+def group_keys(table: pd.DataFrame, by: Sequence[str]) -> "pd.Series[str]":
+    """Name of each run's group, such as ``xlstm/8192``; ``all`` without group columns."""
+    if not by:
+        return pd.Series("all", index=table.index)
+    return table[list(by)].astype(str).agg("/".join, axis=1)
 
 
 def score_table(answers: pd.DataFrame) -> pd.DataFrame:

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 
 from allometry.accounting import CostModel
 from allometry.decisions.asking import Which, ask, group_columns
-from allometry.decisions.outlook import drifted, extrapolation_factor, law_draws, with_noise
+from allometry.decisions.outlook import drifted, law_draws, reach_columns, with_noise
 from allometry.decisions.questions import check_budgets, cross, refuse_columns
 from allometry.errors import InputError
 from allometry.inference import Posterior, interval_columns
@@ -42,8 +42,9 @@ def allocate(
     -------
     DataFrame
         One row a group and budget: group columns, ``unseen``, ``flops``, ``params_*``,
-        ``tokens_*``, ``tokens_per_param_*``, ``loss_*`` (the law with its drift), ``run_loss_*`` (a
-        new run) and ``extrapolation_factor``, the budget over the group's largest run.
+        ``tokens_*``, ``tokens_per_param_*``, ``loss_*`` (the law with its discrepancy),
+        ``run_loss_*`` (a new run) and ``extrapolation_factor, distance_outside, reach`` of the
+        medians; see `reach_columns`.
 
     Raises
     ------
@@ -62,6 +63,7 @@ def allocate(
     # With a true C(N, D) the optimum is not quite where the returns on N and D are equal.
     _, imbalance = log_loss_at(draws, params, tokens)
     run = with_noise(posterior, index, log_loss, imbalance, stream=0)
+    middle = (np.exp(np.median(np.log(x), axis=0)) for x in (params, tokens))
     return labels.assign(
         flops=budgets,
         **interval_columns("params", params),
@@ -69,7 +71,7 @@ def allocate(
         **interval_columns("tokens_per_param", tokens / params),
         **interval_columns("loss", np.exp(log_loss)),
         **interval_columns("run_loss", np.exp(run)),
-        extrapolation_factor=extrapolation_factor(posterior, index, budgets),
+        **reach_columns(posterior, index, budgets, *middle),
     )
 
 

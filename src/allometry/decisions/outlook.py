@@ -1,12 +1,16 @@
-"""Predicted losses with all that makes them uncertain: the law, its drift, and a run's noise."""
+"""Predicted losses with what makes them uncertain: the law, its discrepancy, a run's noise."""
+
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from allometry.inference import Posterior
-from allometry.inference.drift import decades_beyond
+from allometry.inference.discrepancy import discrepancy_along, discrepancy_at
+from allometry.inference.drift import draw_study
 from allometry.inference.evaluate import LawDraws, run_noise
 from allometry.inference.model import STUDENT_DF
+from allometry.inference.reach import distance_outside, reach_sentence
 
 Draws = npt.NDArray[np.float64]
 
@@ -24,9 +28,36 @@ def law_draws(posterior: Posterior, group: npt.NDArray[np.int64]) -> LawDraws:
 def drifted(
     posterior: Posterior, group: npt.NDArray[np.int64], flops: Draws, log_loss: Draws
 ) -> Draws:
-    """Log loss (draw, point) with the law's drift beyond the data; unchanged inside."""
-    decades = decades_beyond(flops, posterior.largest_flops()[group])
-    return np.asarray(log_loss + posterior.draws("drift")[:, group] * decades)
+    """Log loss (draw, point) of the law with its discrepancy at budgets (point,) or (draw, point).
+
+    For questions about a budget; a discrepancy at given params and tokens is that of `drifted_at`.
+    """
+    found = discrepancy_along(posterior, group, flops)
+    return _with_discrepancy(posterior, group, log_loss, *found)
+
+
+def drifted_at(
+    posterior: Posterior,
+    group: npt.NDArray[np.int64],
+    params: Draws,
+    tokens: Draws,
+    log_loss: Draws,
+) -> Draws:
+    """Log loss (draw, point) of the law with its discrepancy at params and tokens (point,)."""
+    found = discrepancy_at(posterior, group, params, tokens)
+    return _with_discrepancy(posterior, group, log_loss, *found)
+
+
+def _with_discrepancy(
+    posterior: Posterior, group: npt.NDArray[np.int64], log_loss: Draws, mean: Draws, sd: Draws
+) -> Draws:
+    # One number a draw and group: the errors of a law share their sign along a group's budgets.
+    scale = posterior.record.drift.scale
+    if scale == 0:
+        return np.asarray(log_loss)
+    study = draw_study(draws=posterior.n_draws, seed=posterior.record.seed)
+    drift = study[:, None] * posterior.draws("drift")[:, group] / scale
+    return np.asarray(log_loss + mean + sd * drift)
 
 
 def with_noise(
@@ -46,3 +77,24 @@ def with_noise(
 def extrapolation_factor(posterior: Posterior, group: npt.NDArray[np.int64], flops: Draws) -> Draws:
     """Budget over the largest run of the group: above one is beyond the data."""
     return np.asarray(flops / posterior.largest_flops()[group])
+
+
+def reach_columns(
+    posterior: Posterior,
+    group: npt.NDArray[np.int64],
+    flops: Draws,
+    params: Draws,
+    tokens: Draws,
+) -> dict[str, Any]:
+    """How far each point lies beyond its group's runs, as columns.
+
+    ``extrapolation_factor``: its FLOPs over the group's largest run. ``distance_outside``: decades
+    to the convex hull of the group's runs in (log10 N, log10 D), zero inside. ``reach``: the
+    sentence that says what such a distance has meant in public studies.
+    """
+    factor = extrapolation_factor(posterior, group, flops)
+    return {
+        "extrapolation_factor": factor,
+        "distance_outside": distance_outside(posterior, group, params, tokens),
+        "reach": [reach_sentence(float(f)) for f in factor],
+    }

@@ -12,7 +12,7 @@ from allometry.decisions.asking import (
     wanted_labels,
     with_unseen,
 )
-from allometry.decisions.outlook import drifted, extrapolation_factor, law_draws, with_noise
+from allometry.decisions.outlook import drifted_at, law_draws, reach_columns, with_noise
 from allometry.errors import InputError
 from allometry.inference import Posterior, interval_columns
 from allometry.inference.evaluate import log_loss_at
@@ -35,8 +35,8 @@ def predict(posterior: Posterior, points: pd.DataFrame, **which: Unpack[Which]) 
     -------
     DataFrame
         One row a point and group: group columns, ``unseen``, ``params``, ``tokens``, ``flops``,
-        ``loss_*`` (the law with its drift), ``run_loss_*`` (a new run, noise included),
-        ``extrapolation_factor``.
+        ``loss_*`` (the law with its discrepancy), ``run_loss_*`` (a new run, noise included),
+        ``extrapolation_factor``, ``distance_outside``, ``reach``; see `reach_columns`.
 
     Raises
     ------
@@ -51,13 +51,13 @@ def predict(posterior: Posterior, points: pd.DataFrame, **which: Unpack[Which]) 
     columns = {n: table[n].to_numpy(dtype=np.float64) for n in posterior.law.columns}
     log_loss, imbalance = log_loss_at(law_draws(posterior, index), params, tokens, columns)
     flops = np.asarray(posterior.record.cost.flops(index, params, tokens))
-    log_loss = drifted(posterior, index, flops, log_loss)
+    log_loss = drifted_at(posterior, index, params, tokens, log_loss)
     run = with_noise(posterior, index, log_loss, imbalance, stream=1)
     return table.assign(
         flops=flops,
         **interval_columns("loss", np.exp(log_loss)),
         **interval_columns("run_loss", np.exp(run)),
-        extrapolation_factor=extrapolation_factor(posterior, index, flops),
+        **reach_columns(posterior, index, flops, params, tokens),
     )
 
 
@@ -69,8 +69,7 @@ def predict_draws(posterior: Posterior, points: pd.DataFrame) -> tuple[np.ndarra
     params, tokens = (table[name].to_numpy(dtype=np.float64) for name in ("params", "tokens"))
     columns = {n: table[n].to_numpy(dtype=np.float64) for n in posterior.law.columns}
     log_loss, imbalance = log_loss_at(law_draws(posterior, index), params, tokens, columns)
-    flops = np.asarray(posterior.record.cost.flops(index, params, tokens))
-    log_loss = drifted(posterior, index, flops, log_loss)
+    log_loss = drifted_at(posterior, index, params, tokens, log_loss)
     run = with_noise(posterior, index, log_loss, imbalance, stream=1)
     return np.exp(log_loss), np.exp(run)
 

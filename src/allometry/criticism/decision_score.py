@@ -1,0 +1,159 @@
+"""What a recommended size would have cost: its loss at a held-out budget over the best size's.
+
+Three recommendations are scored at the same budgets: the posterior's, the parabola method's and
+that of approach 3 (the additive law by L-BFGS, minimised along the same cost model).
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from allometry.criticism.baseline import HuberFit
+from allometry.criticism.cutoffs import Split
+from allometry.criticism.parabola import parabola_growth_law
+from allometry.decisions.outlook import law_draws
+from allometry.errors import InputError
+from allometry.inference import Posterior
+from allometry.inference.evaluate import compute_optimal
+from allometry.inference.groups import group_runs
+
+Array = npt.NDArray[np.float64]
+
+BUDGET_WIDTH = 0.2
+"""Decades of compute of the runs that stand for one held-out budget."""
+
+MIN_BUDGET_RUNS = 5
+MIN_SIZES = 4
+MIN_SIZE_RANGE = 3.0
+"""Runs, sizes, and largest over smallest size that a held-out budget has at least."""
+
+METHODS = ("posterior", "parabola", "approach_3")
+
+
+def decision_scores(
+    split: Split, posterior: Posterior, baselines: Mapping[str, HuberFit]
+) -> pd.DataFrame:
+    """Regret of each method's size at each held-out budget.
+
+    Around a budget, log loss of the hidden runs is a parabola in log N plus a slope in log C; the
+    regret of a size is the parabola's height there over its minimum. Sizes beyond those of the
+    hidden runs are moved to the nearest of them, so that no parabola is extrapolated.
+
+    Returns
+    -------
+    DataFrame
+        One row a group and budget with a minimum among its runs: ``group, flops, runs,
+        best_params``; for each of ``posterior, parabola, approach_3``: ``params_*`` recommended,
+        ``regret_*`` in log loss, NaN where the method has no answer. Empty for a law that needs
+        more than a budget.
+    """
+    if posterior.law.columns:
+        return pd.DataFrame()
+    test = split.test
+    groups = group_runs(test, posterior.record.by)
+    known = posterior.groups.astype(str).agg("/".join, axis=1).tolist()
+    growth = _parabolas(split, posterior.record.by)
+    rows = []
+    for g, name in enumerate(groups.names):
+        index = known.index(name) if posterior.record.by else 0
+        mine = test[groups.index == g]
+        for flops, runs in _held_out_budgets(mine):
+            valley = _valley(runs)
+            if valley is None:
+                continue
+            sizes = {
+                "posterior": _posterior_size(posterior, index, flops),
+                "parabola": growth[name](flops) if name in growth else np.nan,
+                "approach_3": _additive_size(posterior, baselines[name], index, flops),
+            }
+            row: dict[str, object] = {"group": name, "flops": flops, "runs": len(runs)}
+            row["best_params"] = float(np.exp(valley.log_best))
+            for method, params in sizes.items():
+                row |= {f"params_{method}": params, f"regret_{method}": valley.regret(params)}
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _held_out_budgets(runs: pd.DataFrame) -> list[tuple[float, pd.DataFrame]]:
+    """Windows of the hidden runs that are wide enough in size, from the smallest budget up."""
+    ordered = runs.assign(_decades=np.log10(runs["_flops"])).sort_values("_decades")
+    found, start = [], 0
+    decades = ordered["_decades"].to_numpy(dtype=np.float64)
+    while start < len(ordered):
+        stop = int(np.searchsorted(decades, decades[start] + BUDGET_WIDTH, side="right"))
+        part = ordered.iloc[start:stop]
+        sizes = part["params"]
+        wide = sizes.nunique() >= MIN_SIZES and sizes.max() >= MIN_SIZE_RANGE * sizes.min()
+        if len(part) >= MIN_BUDGET_RUNS and wide:
+            found.append((float(10 ** part["_decades"].mean()), part))
+        start = stop
+    return found
+
+
+class _Valley:
+    """Log loss against log N at one held-out budget."""
+
+    def __init__(self, curvature: float, log_best: float, low: float, high: float) -> None:
+        self.curvature, self.log_best, self.low, self.high = curvature, log_best, low, high
+
+    def regret(self, params: float) -> float:
+        """Log loss of a size over that of the best one; NaN of NaN."""
+        place = float(np.clip(np.log(params), self.low, self.high))
+        return self.curvature * (place - self.log_best) ** 2
+
+
+def _valley(runs: pd.DataFrame) -> _Valley | None:
+    log_params = np.log(runs["params"].to_numpy(dtype=np.float64))
+    log_flops = np.log(runs["_flops"].to_numpy(dtype=np.float64))
+    x, c = log_params - log_params.mean(), log_flops - log_flops.mean()
+    design = np.stack([np.ones_like(x), x, x**2, c], axis=1)
+    if np.ptp(c) < 1e-9:
+        design = design[:, :3]
+    fitted = np.linalg.lstsq(design, np.log(runs["loss"].to_numpy(dtype=np.float64)), rcond=None)[0]
+    if not fitted[2] > 0:
+        return None
+    log_best = float(log_params.mean() - fitted[1] / (2 * fitted[2]))
+    low, high = float(log_params.min()), float(log_params.max())
+    return _Valley(float(fitted[2]), log_best, low, high) if low <= log_best <= high else None
+
+
+def _posterior_size(posterior: Posterior, index: int, flops: float) -> float:
+    group = np.asarray([index])
+    params, _, _ = compute_optimal(
+        law_draws(posterior, group), posterior.record.cost, group, np.asarray([flops])
+    )
+    return float(np.median(params))
+
+
+def _additive_size(posterior: Posterior, fit: HuberFit, index: int, flops: float) -> float:
+    log_params = np.linspace(-9.0, 9.0, 2001) + 0.5 * np.log(flops / 6)
+    params = np.exp(log_params)
+    tokens = np.asarray(posterior.record.cost.tokens_at(np.full(len(params), index), flops, params))
+    return float(params[np.argmin(fit.log_loss(params, tokens))])
+
+
+class _Growth:
+    """N* = prefactor C^exponent."""
+
+    def __init__(self, prefactor: float, exponent: float) -> None:
+        self.prefactor, self.exponent = prefactor, exponent
+
+    def __call__(self, flops: float) -> float:
+        return float(self.prefactor * flops**self.exponent)
+
+
+def _parabolas(split: Split, by: tuple[str, ...]) -> dict[str, _Growth]:
+    """Growth law of each group that has two budgets with a minimum."""
+    try:
+        table = parabola_growth_law(split.train.table, by=by or None)
+    except InputError:  # no isoflop budgets: the method has no answer
+        return {}
+    keys = table[list(by)].astype(str).agg("/".join, axis=1) if by else ["all"] * len(table)
+    return {
+        str(key): _Growth(prefactor, exponent)
+        for key, prefactor, exponent in zip(
+            keys, table["params_prefactor"], table["params_exponent"], strict=True
+        )
+    }

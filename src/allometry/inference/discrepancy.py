@@ -1,0 +1,220 @@
+r"""What a law gets wrong: learned from its residuals near the runs, unknown far from them.
+
+Log loss is the law plus a smooth discrepancy, a Gaussian process over
+
+.. math:: c = \log_{10}(N D), \qquad r = \log_{10}(D / N),
+
+with a Matérn 3/2 covariance of the drift's scale, `LENGTH_FLOPS` decades long in c and
+`LENGTH_RATIO` in r; a share of it is common to all groups of the study (Kennedy and O'Hagan 2001).
+Conditioned on the residuals of the fitted runs it follows them where there are runs (a law that is
+off near the largest runs is off just beyond them), goes on with their slope for a while, and
+forgets them far away, where its standard deviation has grown to the scale. So the distance of a
+prediction from the runs counts in both directions: more compute, and more tokens a parameter.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from allometry.inference.drift import Drift
+from allometry.inference.evaluate import LawDraws, log_loss_at, run_noise
+from allometry.inference.model import STUDENT_DF
+
+if TYPE_CHECKING:
+    from allometry.inference.posterior import Posterior
+
+Array = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.int64]
+
+LENGTH_FLOPS = 4.0
+LENGTH_RATIO = 5.0
+"""Decades over which the discrepancy changes, in c and in r."""
+
+CELL = (0.15, 0.25)
+"""Decades of c and r within which the residuals of a group's runs are averaged."""
+
+MAX_CELLS = 800
+"""Averages that a posterior keeps at most; cells grow until there are no more."""
+
+WIDEST_CELL = 50.0
+"""Decades of c of a cell that surely holds all runs of a group."""
+
+THINNED = 100
+"""Draws of the law that residuals are averaged over."""
+
+NODES_PER_DECADE = 4
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Residuals:
+    """Residuals of the fitted runs, averaged in cells, and what they say of the discrepancy.
+
+    Attributes
+    ----------
+    place : ndarray, shape (cell, 2)
+        c and r of each cell.
+    group : ndarray of int, shape (cell,)
+    weights : ndarray, shape (cell,)
+        Inverse covariance of the cells times their residuals.
+    root : ndarray, shape (cell, cell)
+        Lower Cholesky factor of that covariance.
+    scale, shared : float
+        Of the drift.
+    """
+
+    place: Array
+    group: Indices
+    weights: Array
+    root: Array
+    scale: float
+    shared: float
+
+    def at(self, group: Indices, place: Array) -> tuple[Array, Array]:
+        """Mean and standard deviation of the discrepancy at points (c, r) of groups, (point,)."""
+        across = self.scale**2 * covariance(place, self.place)
+        across *= _alike(group, self.group, self.shared)
+        explained = np.linalg.solve(self.root, across.T)
+        variance = self.scale**2 - (explained**2).sum(axis=0)
+        return across @ self.weights, np.sqrt(np.maximum(variance, 0.0))
+
+
+def covariance(a: Array, b: Array) -> Array:
+    """Correlation of the discrepancy between places (c, r), shape (a, b)."""
+    lengths = np.asarray([LENGTH_FLOPS, LENGTH_RATIO])
+    steps = (a[:, None] - b[None]) / lengths
+    scaled = np.sqrt(3.0 * (steps**2).sum(axis=-1))
+    return np.asarray((1.0 + scaled) * np.exp(-scaled))
+
+
+def discrepancy_at(
+    posterior: "Posterior", group: Indices, params: Array, tokens: Array
+) -> tuple[Array, Array]:
+    """Mean and standard deviation of the discrepancy of log loss at points, (point,) each.
+
+    A group that was never run has a discrepancy of its own and shares the common part.
+    """
+    place = np.stack([np.log10(params) + np.log10(tokens), np.log10(tokens / params)], axis=1)
+    return _residuals(posterior).at(np.asarray(group), place)
+
+
+def discrepancy_along(posterior: "Posterior", group: Indices, flops: Array) -> tuple[Array, Array]:
+    """The same at budgets, spent as the group's runs spend theirs (at their median D / N).
+
+    `flops` has shape (point,) or (draw, point); so have mean and standard deviation.
+    """
+    decades = np.log10(np.asarray(flops))
+    mean, sd = np.empty_like(decades), np.empty_like(decades)
+    for g in np.unique(group):
+        mine = np.flatnonzero(np.asarray(group) == g)
+        asked = decades[..., mine]
+        low, high = np.floor(asked.min()) - 1.0, np.ceil(asked.max()) + 1.0
+        nodes, means, sds = _path(posterior, int(g), float(low), float(high))
+        mean[..., mine] = np.interp(asked, nodes, means)
+        sd[..., mine] = np.interp(asked, nodes, sds)
+    return mean, sd
+
+
+@lru_cache(maxsize=64)
+def _path(
+    posterior: "Posterior", group: int, low: float, high: float
+) -> tuple[Array, Array, Array]:
+    """Nodes in log10 FLOPs, and mean and standard deviation there."""
+    data = posterior.idata["constant_data"]
+    params, tokens, flops = (
+        data[n].to_numpy().astype(float) for n in ("params", "tokens", "flops")
+    )
+    own = data["group_index"].to_numpy() == group
+    mine = own if own.any() else np.ones(len(own), dtype=bool)
+    ratio = float(np.median(np.log10(tokens[mine] / params[mine])))
+    cost = float(np.median(np.log10(flops[mine] / params[mine] / tokens[mine])))
+    nodes = np.linspace(low, high, int((high - low) * NODES_PER_DECADE) + 1)
+    place = np.stack([nodes - cost, np.full(len(nodes), ratio)], axis=1)
+    return nodes, *_residuals(posterior).at(np.full(len(nodes), group), place)
+
+
+# Keyed by identity: a posterior is frozen. Two, so that a comparison of posteriors is not slow.
+@lru_cache(maxsize=2)
+def _residuals(posterior: "Posterior") -> Residuals:
+    data = posterior.idata["constant_data"]
+    params, tokens = (data[n].to_numpy().astype(np.float64) for n in ("params", "tokens"))
+    group = data["group_index"].to_numpy().astype(np.int64)
+    residual, variance = _run_residuals(posterior, group, params, tokens)
+    place = np.stack([np.log10(params) + np.log10(tokens), np.log10(tokens / params)], axis=1)
+    return condition(place, group, residual, variance, posterior.record.drift)
+
+
+def condition(
+    place: Array, group: Indices, residual: Array, variance: Array, drift: Drift
+) -> Residuals:
+    """The discrepancy given residuals of log loss at places (c, r) with their variances."""
+    place, group, residual, variance = _cells(place, group, residual, variance)
+    prior = drift.scale**2 * covariance(place, place) * _alike(group, group, drift.shared)
+    root = np.asarray(np.linalg.cholesky(prior + np.diag(variance)), dtype=np.float64)
+    weights = np.linalg.solve(root.T, np.linalg.solve(root, residual))
+    return Residuals(
+        place=place,
+        group=group,
+        weights=weights,
+        root=root,
+        scale=drift.scale,
+        shared=drift.shared,
+    )
+
+
+def _run_residuals(
+    posterior: "Posterior", group: Indices, params: Array, tokens: Array
+) -> tuple[Array, Array]:
+    """Observed minus expected log loss of each fitted run, and its variance.
+
+    A Student-t is a normal of uncertain variance: given a residual of z scales, its variance is
+    that of the scale times (nu + z^2) / (nu + 1), so that outliers count little.
+    """
+    data, scale = posterior.idata["constant_data"], posterior.record.scale
+    keep = np.linspace(0, posterior.n_draws - 1, min(THINNED, posterior.n_draws)).astype(int)
+    law = LawDraws(
+        law=posterior.law,
+        coefficients={n: x[keep] for n, x in posterior.coefficients(group).items()},
+        log_reference=(np.log(scale.params), np.log(scale.tokens), np.log(scale.loss)),
+    )
+    columns = {n: data[n].to_numpy().astype(np.float64) for n in posterior.law.columns}
+    log_loss, imbalance = log_loss_at(law, params, tokens, columns)
+    noise = run_noise(
+        posterior.log_noise(group)[keep], posterior.draws("log_off_valley")[keep], imbalance
+    )
+    observed = posterior.idata["observed_data"]["loss"].to_numpy().astype(np.float64)
+    known = data["loss_stderr"].to_numpy() / observed if "loss_stderr" in data else 0.0
+    squared = (noise**2).mean(axis=0) + np.nan_to_num(known) ** 2
+    residual = np.log(observed) - log_loss.mean(axis=0)
+    return residual, squared * (STUDENT_DF + residual**2 / squared) / (STUDENT_DF + 1.0)
+
+
+def _cells(
+    place: Array, group: Indices, residual: Array, variance: Array
+) -> tuple[Array, Indices, Array, Array]:
+    """Averages of runs that lie close together, weighted by precision."""
+    size = np.asarray(CELL)
+    keys, cell = _cell_of(place, group, size)
+    while len(keys) > MAX_CELLS and size[0] < WIDEST_CELL:
+        size = 1.5 * size
+        keys, cell = _cell_of(place, group, size)
+    precision = np.bincount(cell, weights=1.0 / variance)
+
+    def average(values: Array) -> Array:
+        return np.asarray(np.bincount(cell, weights=values / variance) / precision)
+
+    centre = np.stack([average(place[:, 0]), average(place[:, 1])], axis=1)
+    return centre, keys[:, 0].astype(np.int64), average(residual), 1.0 / precision
+
+
+def _cell_of(place: Array, group: Indices, size: Array) -> tuple[Indices, Indices]:
+    """Distinct cells as (group, c, r) in steps of `size`, and each run's place among them."""
+    rounded = np.round(place / size).astype(np.int64)
+    keys, cell = np.unique(np.column_stack([group, rounded]), axis=0, return_inverse=True)
+    return keys, cell.reshape(-1)
+
+
+def _alike(a: Indices, b: Indices, shared: float) -> Array:
+    return np.where(np.asarray(a)[:, None] == np.asarray(b)[None], 1.0, shared)
