@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from losses import loss_at
 
 from allometry.accounting import decode_flops, preset
 from allometry.decisions import (
@@ -16,7 +17,7 @@ from allometry.decisions import (
     repeated,
 )
 from allometry.decisions.breakeven import crossing
-from allometry.decisions.lifetime import serving_flops
+from allometry.decisions.demand import serving_flops
 from allometry.errors import InputError
 
 ONE = {"architecture": "xlstm", "context_length": 1024}
@@ -86,8 +87,7 @@ def test_serving_more_makes_the_model_smaller_and_trained_for_longer(fitted):
     row = lifetime(fitted, [1e12], target_loss=2.55, serving="2n", **ONE).iloc[0]
     for params in row["params_median"] * np.array([0.7, 1.0, 1.4]):
         tokens = np.geomspace(1e8, 1e13, 400)
-        points = pd.DataFrame({"params": params, "tokens": tokens}).assign(**ONE)
-        loss = fitted.predict(points)["loss_median"].to_numpy()
+        loss = loss_at(fitted, ONE, params, tokens)
         needed = np.interp(-2.55, -loss, tokens)
         by_hand = 6 * params * needed + 2 * params * 1e12
         # The median total of draws against the total of the median loss: 2 % apart at most.
@@ -106,8 +106,7 @@ def test_a_fixed_total_is_spent_and_beats_the_compute_optimal_model_within_it(fi
     row = table.iloc[2]
     sizes = row["params_median"] * np.geomspace(0.5, 1.9, 15)
     tokens = (FLOPS - 2 * sizes * 1e12) / (6 * sizes)
-    points = pd.DataFrame({"params": sizes, "tokens": tokens})[tokens > 0].assign(**ONE)
-    by_hand = fitted.predict(points)["loss_median"].min()
+    by_hand = loss_at(fitted, ONE, sizes[tokens > 0], tokens[tokens > 0]).min()
     assert row["loss_median"] == pytest.approx(by_hand, rel=1e-3)
     assert row["params_q5"] < row["params_median"] < row["params_q95"]
 

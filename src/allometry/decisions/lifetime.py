@@ -8,29 +8,31 @@ more makes the best model smaller and trained for longer.
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any, Literal, Unpack, get_args
+from typing import Any, Unpack
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from allometry.accounting import choose_shape, count_params, decode_flops
 from allometry.decisions.asking import Which, ask, group_columns
+from allometry.decisions.demand import (
+    WIDEST,
+    Floats,
+    Plan,
+    Serving,
+    largest_served,
+    serve_all,
+    serving_choice,
+)
 from allometry.decisions.grids import least
 from allometry.decisions.outlook import drifted, law_draws
 from allometry.decisions.questions import check_budgets, refuse_columns
 from allometry.errors import InputError
 from allometry.inference import Posterior, interval_columns
-from allometry.inference.costs import ARCHITECTURES
 from allometry.inference.evaluate import LawDraws, compute_optimal, log_loss_at
 
-Serving = Literal["decode", "2n"]
 Draws = npt.NDArray[np.float64]
-Floats = npt.NDArray[np.float64]
-
-WIDEST = (1e6, 1e14)
-"""Params that are searched at first, for a few draws."""
 
 COARSE, FINE, FEW_DRAWS = 65, 65, 200
 TOKENS_PER_PARAM = (1e-2, 1e6)
@@ -39,32 +41,8 @@ TOKENS_PER_PARAM = (1e-2, 1e6)
 SCAN, HALVINGS = 33, 24
 """Points of the search for D, and halvings between two of them: to 1e-7 of log D."""
 
-SHAPE_POINTS = 25
-
 LEAST_SHARE, SHARES = 1e-5, 41
 """Shares of a fixed total that training is tried with, for the compute-optimal model within it."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Plan:
-    """One question of one group: what is fixed, and what serving costs.
-
-    Attributes
-    ----------
-    group : int
-    served_tokens : float
-    target_loss : float or None
-    total_flops : float or None
-    serving : {"decode", "2n"}
-    serving_context : float or None
-    """
-
-    group: int
-    served_tokens: float
-    target_loss: float | None
-    total_flops: float | None
-    serving: Serving
-    serving_context: float | None
 
 
 def lifetime(
@@ -118,7 +96,8 @@ def lifetime(
         raise InputError("must be zero or more and finite", where="served_tokens")
     if (target_loss is None) == (total_flops is None):
         hint = "Give a loss to reach, or FLOPs of training and serving together."
-        raise InputError("exactly one of target_loss and total_flops", where="lifetime", hint=hint)
+        what = "exactly one of target_loss and total_flops must be given"
+        raise InputError(what, where="lifetime", hint=hint)
     check_budgets(target_loss or total_flops or 0.0, where="target_loss or total_flops")
     if serving_context is not None:
         check_budgets(serving_context, where="serving_context")
@@ -126,9 +105,9 @@ def lifetime(
     posterior, groups = ask(posterior, **which)
     rows = []
     for group in groups:
-        how, context = _serving(posterior, group, serving, serving_context)
+        how, context = serving_choice(posterior, group, serving, serving_context)
         for demand in demands:
-            plan = _Plan(
+            plan = Plan(
                 group=group,
                 served_tokens=float(demand),
                 target_loss=target_loss,
@@ -140,54 +119,7 @@ def lifetime(
     return pd.concat(rows, ignore_index=True)
 
 
-def serving_flops(
-    architecture: str, params: Floats, *, context_length: float, serving: Serving = "decode"
-) -> Floats:
-    """FLOPs of a served token for models of any size, a smooth function of params.
-
-    With ``decode``: a quadratic of log params through the decode steps of the family's shapes over
-    2 N each, so that widths and depths, which come in steps, do not make the optimum jump.
-
-    Examples
-    --------
-    >>> float(serving_flops("any", np.array([1e9]), context_length=1, serving="2n")[0])
-    2000000000.0
-    """
-    if serving == "2n":
-        return 2.0 * params
-    wanted = np.geomspace(params.min(), params.max() * (1 + 1e-9), SHAPE_POINTS)
-    shapes = [choose_shape(architecture, float(size)).shape for size in wanted]
-    sizes = np.array([count_params(shape).total for shape in shapes], dtype=np.float64)
-    steps = [decode_flops(shape, max(round(context_length), 1)).total for shape in shapes]
-    ratio = np.log(np.array(steps) / (2.0 * sizes))
-    degree = min(2, len(np.unique(sizes)) - 1)
-    x = np.log(sizes) - np.log(sizes).mean()
-    smooth = np.polynomial.polynomial.polyfit(x, ratio, degree)
-    inside = np.clip(np.log(params), np.log(sizes.min()), np.log(sizes.max()))
-    at = inside - np.log(sizes).mean()
-    return np.asarray(2.0 * params * np.exp(np.polynomial.polynomial.polyval(at, smooth)))
-
-
-def _serving(
-    posterior: Posterior, group: int, serving: Serving | None, context: int | None
-) -> tuple[Serving, float | None]:
-    """How served tokens are counted for a group, and the context of serving."""
-    if serving is not None and serving not in get_args(Serving):
-        raise InputError(f"must be decode or 2n, got {serving!r}", where="serving")
-    row = posterior.groups.iloc[group]
-    known = str(row.get("architecture")) in ARCHITECTURES
-    if context is None and "context_length" in row:
-        context = max(int(row["context_length"]) // 2, 1)
-    if serving == "2n" or (serving is None and (not known or context is None)):
-        return "2n", None
-    if not known or context is None:
-        what = "decode FLOPs need an architecture that the accounting knows, and a context"
-        hint = f"Use 2n (--serving 2n), or one of {', '.join(ARCHITECTURES)} with serving_context."
-        raise InputError(what, where="/".join(map(str, row)), hint=hint)
-    return "decode", float(context)
-
-
-def _row(posterior: Posterior, plan: _Plan) -> pd.DataFrame:
+def _row(posterior: Posterior, plan: Plan) -> pd.DataFrame:
     sizes = np.geomspace(*WIDEST, COARSE)
     rough = _search(posterior.thinned(FEW_DRAWS), plan, sizes)
     near = rough.params[rough.reached]
@@ -202,7 +134,7 @@ def _row(posterior: Posterior, plan: _Plan) -> pd.DataFrame:
         labels = labels.assign(total_flops=plan.total_flops, serving=plan.serving)
     if not len(near):
         near = sizes
-    largest = np.inf if plan.target_loss is not None else _largest_served(posterior, plan)
+    largest = np.inf if plan.target_loss is not None else largest_served(posterior, plan)
     sizes = np.geomspace(near.min() / 3, min(near.max() * 3, largest), FINE)
     best = _search(posterior, plan, sizes)
     return labels.assign(**_columns(posterior, plan, best))
@@ -220,12 +152,12 @@ class _Best:
     reached: npt.NDArray[np.bool_]
 
 
-def _search(posterior: Posterior, plan: _Plan, sizes: Floats) -> _Best:
+def _search(posterior: Posterior, plan: Plan, sizes: Floats) -> _Best:
     """The least of the objective over sizes: log total FLOPs, or log loss at a fixed total."""
     draws = law_draws(posterior, np.array([plan.group]))
     many = np.full(len(sizes), plan.group)
     per_token = np.asarray(posterior.record.cost.flops_per_token(many, sizes))
-    serve = _serve(posterior, plan, sizes)
+    serve = serve_all(posterior, plan, sizes)
     log_n = np.log(sizes)
     if plan.target_loss is not None:
         tokens = _tokens_for(posterior, plan, draws, sizes)
@@ -253,25 +185,7 @@ def _search(posterior: Posterior, plan: _Plan, sizes: Floats) -> _Best:
     )
 
 
-def _serve(posterior: Posterior, plan: _Plan, sizes: Floats) -> Floats:
-    """FLOPs of serving all tokens with models of these sizes, (point,)."""
-    first = str(posterior.groups.iloc[plan.group].get("architecture"))
-    context = plan.serving_context or 1.0
-    each = serving_flops(first, sizes, context_length=context, serving=plan.serving)
-    return plan.served_tokens * each
-
-
-def _largest_served(posterior: Posterior, plan: _Plan) -> float:
-    """Params at which serving alone takes the whole total."""
-    sizes = np.geomspace(*WIDEST, 4 * COARSE)
-    serve = _serve(posterior, plan, sizes)
-    total = plan.total_flops or 0.0
-    if serve[-1] <= total:
-        return float(np.inf)
-    return float(np.exp(np.interp(np.log(total), np.log(serve), np.log(sizes))))
-
-
-def _optimal_within(posterior: Posterior, plan: _Plan) -> tuple[Draws, Draws]:
+def _optimal_within(posterior: Posterior, plan: Plan) -> tuple[Draws, Draws]:
     """Params and log loss, (draw,), of the compute-optimal model that the total trains and serves.
 
     NaN and infinite where even the smallest budget tried leaves too little.
@@ -283,7 +197,7 @@ def _optimal_within(posterior: Posterior, plan: _Plan) -> tuple[Draws, Draws]:
     params, _, log_loss = compute_optimal(draws, posterior.record.cost, many, budgets)
     log_loss = drifted(posterior, many, budgets, log_loss)
     sizes = np.geomspace(params.min(), params.max() * (1 + 1e-9), COARSE)
-    serve = np.interp(np.log(params), np.log(sizes), _serve(posterior, plan, sizes))
+    serve = np.interp(np.log(params), np.log(sizes), serve_all(posterior, plan, sizes))
     spent = np.log(budgets + serve)  # rises with the budget in every draw
     found = np.empty((2, len(params)))
     for i, (row, n, loss) in enumerate(zip(spent, params, log_loss, strict=True)):
@@ -294,7 +208,7 @@ def _optimal_within(posterior: Posterior, plan: _Plan) -> tuple[Draws, Draws]:
 
 def _log_loss(
     posterior: Posterior,
-    plan: _Plan,
+    plan: Plan,
     draws: LawDraws,
     sizes: Floats,
     tokens: Draws,
@@ -306,7 +220,7 @@ def _log_loss(
     return drifted(posterior, many, flops, log_loss)
 
 
-def _tokens_for(posterior: Posterior, plan: _Plan, draws: LawDraws, sizes: Floats) -> Draws:
+def _tokens_for(posterior: Posterior, plan: Plan, draws: LawDraws, sizes: Floats) -> Draws:
     """Tokens at which each size first reaches the target loss, (draw, point); infinite if never."""
     target = np.log(plan.target_loss or 1.0)
     shape = (posterior.n_draws, len(sizes))
@@ -341,7 +255,7 @@ def _at(place: Draws, log_x: Floats, values: Draws) -> Draws:
     return np.asarray(np.where(np.isfinite(between), between, nearest))
 
 
-def _columns(posterior: Posterior, plan: _Plan, best: _Best) -> dict[str, Any]:
+def _columns(posterior: Posterior, plan: Plan, best: _Best) -> dict[str, Any]:
     keep = best.reached
     params, tokens = best.params[keep], best.tokens[keep]
     at = np.array([plan.group])

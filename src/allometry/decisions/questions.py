@@ -25,7 +25,7 @@ def check_budgets(flops: ArrayLike, *, where: str = "flops") -> npt.NDArray[np.f
         raise InputError("no budget given", where=where, hint="Give one or more, such as 1e22.")
     bad = values[~(np.isfinite(values) & (values > 0))]
     if len(bad):
-        what = f"budgets must be positive and finite, got {', '.join(f'{v:g}' for v in bad[:5])}"
+        what = f"must be positive and finite, got {', '.join(f'{v:g}' for v in bad[:5])}"
         raise InputError(what, where=where)
     return values
 

@@ -184,10 +184,11 @@ def _draw(
     drawn = np.empty_like(z)
     for cell in np.unique(chosen):
         rows = chosen == cell
-        cross = _covariance(new, old, *cells[cell], spreads.per_doubling)
+        tau, sigma = cells[int(cell)]
+        cross = _covariance(new, old, tau, sigma, spreads.per_doubling)
         weights = np.linalg.solve(grams[cell], cross.T).T
         mean = centre + (phi[rows] - centre) @ weights.T
-        rest = _covariance(new, new, *cells[cell], spreads.per_doubling)
+        rest = _covariance(new, new, tau, sigma, spreads.per_doubling)
         rest = rest - weights @ cross.T - weights @ errors @ weights.T
         drawn[rows] = mean + z[rows] @ _root(rest).T
     return drawn

@@ -48,45 +48,49 @@ def extend(posterior: "Posterior", labels: pd.DataFrame) -> "Posterior":
         {str(k): v for k, v in zip(labels.columns, row, strict=True)}
         for row in labels.itertuples(index=False)
     ]
-    new = new_theta(posterior, labels)
-    dataset = posterior.idata["posterior"].to_dataset()
-    chains, draws = dataset.sizes["chain"], dataset.sizes["draw"]
     names = [group_name(row.values()) for row in rows]
-    columns = {"theta": new, **_published(posterior, new)}
-    columns["drift"] = _new_drift(posterior, names)
-    offsets = _new_noise(posterior, names)
+    theta = new_theta(posterior, labels)
+    new = {
+        "theta": theta,
+        "drift": _new_drift(posterior, names),
+        "noise_offset": _new_noise(posterior, names),
+        **_published(posterior, theta),
+    }
+    tree = posterior.idata.copy()
+    tree["posterior"] = xr.DataTree(_with_draws(posterior, labels, names, new))
+    tree["constant_data"] = xr.DataTree(_constants(posterior, rows, names))
+    cost = extended_cost(posterior.record.cost, posterior.groups, labels)
+    return replace(posterior, idata=tree, record=replace(posterior.record, cost=cost))
+
+
+def _with_draws(
+    posterior: "Posterior", labels: pd.DataFrame, names: list[str], new: dict[str, Draws]
+) -> xr.Dataset:
+    """The posterior's variables with the draws (draw, ..., group) of new groups behind the old."""
+    dataset = posterior.idata["posterior"].to_dataset()
+    size = dataset.sizes
+    if "noise_offset" not in dataset:
+        zeros = np.zeros((size["chain"], size["draw"], size["group"]))
+        dataset = dataset.assign(noise_offset=(("chain", "draw", "group"), zeros))
     variables: dict[Hashable, Any] = {}
-    for name in dataset.data_vars:
-        old = dataset[name]
-        if "group" not in old.dims or name == "noise_offset":
+    for name, old in dataset.data_vars.items():
+        if "group" not in old.dims:
             variables[name] = old
             continue
-        added = columns.get(str(name))
-        if added is None:  # a variable of another law or version: nothing is known of it
-            added = np.full((posterior.n_draws, *old.shape[2:-1], len(rows)), np.nan)
-        joined = np.concatenate(
-            [
-                old.transpose(..., "group").to_numpy(),
-                added.reshape(chains, draws, *added.shape[1:]),
-            ],
-            axis=-1,
-        )
-        variables[name] = (old.transpose(..., "group").dims, joined)
-    old_offset = posterior.log_noise(np.arange(len(posterior.groups)))
-    old_offset = old_offset - posterior.draws("log_noise")[:, None]
-    offset = np.concatenate([old_offset, offsets], axis=1).reshape(chains, draws, -1)
-    variables["noise_offset"] = (("chain", "draw", "group"), offset)
-    coords = {n: c for n, c in dataset.coords.items() if "group" not in c.dims}
-    both = pd.concat([posterior.groups, labels], ignore_index=True)
+        last = old.transpose(..., "group")
+        # Of a variable that is not known here nothing is known for a new group.
+        unknown = np.full((posterior.n_draws, *last.shape[2:-1], len(names)), np.nan)
+        added = new.get(str(name), unknown).reshape(*last.shape[:-1], len(names))
+        variables[name] = (last.dims, np.concatenate([last.to_numpy(), added], axis=-1))
+    coords: dict[Hashable, Any] = {
+        name: coord for name, coord in dataset.coords.items() if "group" not in coord.dims
+    }
     coords["group"] = [*map(str, dataset["group"].to_numpy()), *names]
+    both = pd.concat([posterior.groups, labels], ignore_index=True)
     for column in posterior.record.by:
         values = both[column].to_numpy()
         coords[column] = ("group", values if values.dtype.kind in "iuf" else values.astype(object))
-    tree = posterior.idata.copy()
-    tree["posterior"] = xr.DataTree(xr.Dataset(variables, coords=coords, attrs=dataset.attrs))
-    tree["constant_data"] = xr.DataTree(_constants(posterior, rows, coords["group"]))
-    cost = extended_cost(posterior.record.cost, posterior.groups, labels)
-    return replace(posterior, idata=tree, record=replace(posterior.record, cost=cost))
+    return xr.Dataset(variables, coords=coords, attrs=dataset.attrs)
 
 
 def _checked(posterior: "Posterior", labels: pd.DataFrame) -> pd.DataFrame:
@@ -101,7 +105,7 @@ def _checked(posterior: "Posterior", labels: pd.DataFrame) -> pd.DataFrame:
         contexts = pd.to_numeric(labels["context_length"], errors="coerce").to_numpy(dtype=float)
         bad = ~(np.isfinite(contexts) & (contexts > 0) & (contexts == np.round(contexts)))
         if bad.any():
-            shown = ", ".join(map(str, labels["context_length"][bad].tolist()[:5]))
+            shown = ", ".join(map(str, labels["context_length"][bad].unique().tolist()[:5]))
             what = f"context_length must be a whole number of tokens, got {shown}"
             raise InputError(what, where="group")
         labels = labels.assign(context_length=contexts.astype(np.int64))
@@ -112,7 +116,9 @@ def _checked(posterior: "Posterior", labels: pd.DataFrame) -> pd.DataFrame:
     return labels
 
 
-def _constants(posterior: "Posterior", rows: list[dict[str, object]], names: object) -> xr.Dataset:
+def _constants(
+    posterior: "Posterior", rows: list[dict[str, object]], names: list[str]
+) -> xr.Dataset:
     """Constant data with what unseen groups have instead of runs of their own."""
     largest, smallest = posterior.largest_flops(), posterior.smallest_flops()
     added_largest, added_smallest = [], []
@@ -125,7 +131,8 @@ def _constants(posterior: "Posterior", rows: list[dict[str, object]], names: obj
     unseen = [*posterior.unseen, *([True] * len(rows))]
     data = posterior.idata["constant_data"].to_dataset()
     data = data.drop_vars([n for n in data.variables if "group" in data[n].dims])
-    return data.assign_coords(group=names).assign(
+    every = [*map(str, posterior.idata["posterior"]["group"].to_numpy()), *names]
+    return data.assign_coords(group=every).assign(
         largest_flops=("group", np.concatenate([largest, added_largest])),
         smallest_flops=("group", np.concatenate([smallest, added_smallest])),
         unseen=("group", np.array(unseen)),
