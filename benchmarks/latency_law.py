@@ -3,7 +3,9 @@
 Every size, every batch, the longest prompts and the largest model are left out in turn and
 predicted. Prints the tables of docs/latency.md; --json FILE keeps every figure.
 
-    python benchmarks/latency_law.py [--nuts] [--json FILE]
+    python benchmarks/latency_law.py [--nuts] [--only NAME ...] [--json FILE] [--keep FILE]
+
+With --json, splits that FILE holds already are not fitted again.
 """
 
 import argparse
@@ -17,11 +19,12 @@ import scipy.optimize
 
 from allometry.accounting.devices import named_device
 from allometry.decisions.latency import predict_latency
-from allometry.inference import LatencySampler, fit_latency
+from allometry.inference import LatencyPosterior, LatencySampler, fit_latency
 from allometry.inference.latency_work import point_work, shapes_of, usable_rows
 from allometry.observations import read_latency
 
 DEVICE = named_device("h100-sxm")  # the study divides by its 989 TFLOP/s
+LAW = "roofline-two-kernels"
 LONGEST = 8192  # prompts of this length and more are left out together
 
 
@@ -53,17 +56,24 @@ def _features(rows: pd.DataFrame) -> np.ndarray:
     )
     ones = np.ones(len(rows))
     if rows["quantity"].iloc[0] == "ttft":
-        return np.column_stack([work["linear_flops"] + work["pair_flops"], ones])
+        flops = work["linear_flops"] + work["head_flops"] + work["pair_flops"]
+        return np.column_stack([flops, ones])
     moved = work["weight_bytes"] + work["cache_bytes"]
     per_sequence = rows["batch_size"] * (rows["architecture"] == "transformer")
     return np.column_stack([moved, ones, per_sequence.to_numpy(dtype=float)])
 
 
 def judge(
-    name: str, train: pd.DataFrame, test: pd.DataFrame, sampler: LatencySampler
+    name: str,
+    train: pd.DataFrame,
+    test: pd.DataFrame,
+    sampler: LatencySampler,
+    near: LatencyPosterior,
 ) -> pd.DataFrame:
     """Errors and coverage of both on the rows left out, by architecture and quantity."""
-    posterior = fit_latency(train, law="roofline-two-kernels", device=DEVICE, sampler=sampler)
+    posterior = near
+    if len(train) < len(near.idata["observed_data"]["seconds"]):
+        posterior = fit_latency(train, law=LAW, device=DEVICE, sampler=sampler, near=near)
     found = predict_latency(posterior, test, force=True)
     seconds = test["seconds"].to_numpy()
     rows = test.assign(
@@ -82,6 +92,16 @@ def judge(
         half_width=("width", "median"),
         study_error=("study_error", "median"),
     )
+
+
+def whole(table: pd.DataFrame, sampler: LatencySampler, keep: Path | None) -> LatencyPosterior:
+    """The fit of everything, from a file that has it."""
+    if keep is not None and keep.exists():
+        return LatencyPosterior.load(keep)
+    found = fit_latency(table, law=LAW, device=DEVICE, sampler=sampler)
+    if keep is not None:
+        found.save(keep)
+    return found
 
 
 def sizes(table: pd.DataFrame) -> pd.Series:
@@ -147,18 +167,25 @@ def main() -> None:
     parser.add_argument("--nuts", action="store_true", help="sample every refit (slow)")
     parser.add_argument("--only", nargs="*", help="splits whose name contains one of these")
     parser.add_argument("--json", type=Path, help="write every figure here")
+    parser.add_argument("--keep", type=Path, help="the fit of everything: read, or written")
     options = parser.parse_args()
     sampler = LatencySampler(method="nuts" if options.nuts else "laplace", draws=150)
     table = usable_rows(read_latency("latency").table).table
-    found = []
+    found, near = [], None
+    if options.json and options.json.exists():
+        found = [pd.DataFrame(json.loads(options.json.read_text()))]
+    done = set(found[0]["split"]) if found else set()
     for name, left_out in splits(table).items():
-        if options.only and not any(part in name for part in options.only):
+        wanted = not options.only or any(part in name for part in options.only)
+        if name in done or not wanted:
             continue
-        began = time.perf_counter()
+        began = time.process_time()
+        if near is None:
+            near = whole(table, sampler, options.keep)
         train = table[~left_out].reset_index(drop=True)
         test = (table[left_out] if left_out.any() else table).reset_index(drop=True)
-        found.append(judge(name, train, test, sampler))
-        print(f"# {name}: {len(test)} rows, {time.perf_counter() - began:.0f} s", flush=True)
+        found.append(judge(name, train, test, sampler, near))
+        print(f"# {name}: {len(test)} rows, {time.process_time() - began:.0f} CPU s", flush=True)
         if options.json:
             options.json.write_text(json.dumps(pd.concat(found).to_dict("records"), indent=1))
     everything = pd.concat(found, ignore_index=True)

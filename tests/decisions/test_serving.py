@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from allometry.accounting import count_params, preset
-from allometry.decisions.latency import crossover_batch, crossover_context
+from allometry.decisions.crossover import crossover_batch, crossover_context
 from allometry.decisions.serving import (
     break_even_context,
     largest_batch,
-    lifetime_cost,
     serving_frontier,
 )
+from allometry.decisions.serving_cost import lifetime_cost
 from allometry.errors import InputError
 
 SIZES = (2e8, 4e8, 8e8)

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 from latency_simulation import DEVICE, NOISE, latency_grid, simulate_latency
 
-from allometry.decisions.latency import first_crossing, predict_latency
+from allometry.decisions.crossover import first_crossing
+from allometry.decisions.latency import check_points, latency_draws, predict_latency
 from allometry.errors import InputError
 from allometry.inference import LatencyPosterior, LatencySampler, Posterior, fit_latency
 from allometry.inference.latency_memory import memory_draws, needed_bytes
@@ -133,3 +134,23 @@ def test_first_crossing_is_between_the_points_around_it():
     assert np.isclose(places[0], 10**1.5)
     assert places[1] == 1.0
     assert np.isnan(places[2])
+
+
+def test_a_climb_that_starts_near_another_ends_in_the_same_mode(fitted_latency, timed):
+    table = timed.drop(columns="exact")
+    again = fit_latency(table, law="roofline", device=DEVICE, sampler=LAPLACE, near=fitted_latency)
+    assert again.record.convergence.converged
+    first, second = (np.log(p.draws("coefficient")) for p in (fitted_latency, again))
+    # The same seed moves the same Gaussian: both modes are exact to 1e-4 standard deviations.
+    assert np.nanmax(np.abs(first - second)) < 1e-2
+
+
+def test_effects_of_what_was_not_timed_are_shared_only_where_it_is_asked(fitted_latency, timed):
+    shapes = timed[timed["quantity"] == "step_time"].drop_duplicates(["architecture"])
+    table = check_points(pd.concat([shapes.assign(batch_size=b) for b in (3, 5)]))
+    ratios = {}
+    for common in (False, True):
+        seconds = latency_draws(fitted_latency, table, common=common).seconds
+        ratios[common] = np.log(seconds[:, 2] / seconds[:, 0]).std()
+    # Two batches of one shape: new settings differ by the spread of kernels unless it is common.
+    assert ratios[True] < ratios[False] / 2

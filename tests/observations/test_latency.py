@@ -185,3 +185,12 @@ def test_json_of_no_known_tool_is_read_as_a_plain_table(tmp_path):
     path = tmp_path / "latency.json"
     path.write_text(table().to_json(orient="records"))
     assert len(read_latency(path).table) == 3
+
+
+def test_registered_table_names_the_device_and_says_that_it_is_taken():
+    try:
+        latency = read_latency("latency")
+    except InputError as error:
+        pytest.skip(f"table latency is not on this machine: {error}")
+    assert set(latency.table["device"]) == {"h100-sxm"}
+    assert any("device is not recorded" in warning for warning in latency.warnings)

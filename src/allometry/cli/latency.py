@@ -100,7 +100,9 @@ def fit_command(
     output: Annotated[Path, Parameter(name=["--output", "-o"])],
     device: str | None = None,
     law: Literal["auto", "roofline", "roofline-two-kernels"] = "auto",
-    draws: int = 1200,
+    method: Literal["nuts", "laplace"] = "laplace",
+    chains: int = 4,
+    draws: int = 300,
     seed: int = 0,
     json: bool = False,
 ) -> int:
@@ -120,8 +122,12 @@ def fit_command(
         are not known: steps of attention at long context are then predicted badly.
     law
         The latency law; auto takes the one of larger evidence.
+    method
+        laplace, the Gaussian at the mode; or nuts, which samples the posterior itself.
+    chains
+        Chains of draws.
     draws
-        Draws of the Gaussian at the mode.
+        Draws of each chain; nuts goes on where they are too few.
     seed
         Seed of everything random.
     json
@@ -132,7 +138,7 @@ def fit_command(
     from allometry.inference import LatencySampler, fit_latency
 
     prepare_jax()
-    sampler = LatencySampler(chains=1, draws=draws)
+    sampler = LatencySampler(method=method, chains=chains, draws=draws)
     with stages() as bar:
         posterior = fit_latency(
             table, law=law, device=_device(device), sampler=sampler, seed=seed, progress=bar
@@ -146,6 +152,7 @@ def fit_command(
         document = {
             "posterior": str(output),
             "law": record.law,
+            "method": record.method,
             "law_evidence": record.law_evidence,
             "device": record.device.name,
             "architectures": list(record.architectures),

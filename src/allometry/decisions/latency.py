@@ -1,5 +1,6 @@
 """Latency of models, sizes, contexts, batches and devices that were not timed."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import jax
@@ -12,18 +13,22 @@ from allometry.accounting import Shape
 from allometry.accounting.devices import Device
 from allometry.errors import InputError
 from allometry.inference import interval_columns
-from allometry.inference.latency_arrays import cell_name
+from allometry.inference.latency_arrays import cell_name, setting_name
 from allometry.inference.latency_model import LAUNCH_SPREAD
 from allometry.inference.latency_posterior import LatencyPosterior
+from allometry.inference.latency_settings import new_settings
 from allometry.inference.latency_work import shapes_of, table_work
-from allometry.inference.model import STUDENT_DF
-from allometry.laws.latency import LatencyParts
+from allometry.laws.latency import log_seconds
+from allometry.laws.latency_parts import LatencyParts
 
 Draws = npt.NDArray[np.float64]
 
 DEVICE_LOG_SD = {"flops": 0.2, "bandwidth": 0.15, "log": 0.3}
 """Log standard deviations by which shares and seconds differ between devices: what kernels reach of
 the peaks of neighbouring generations varies by a fifth, launch and walk times by a third."""
+
+CEILINGS = ("flops", "bandwidth")
+"""Kinds of coefficient that are shares of a device's peak."""
 
 POINT_COLUMNS = ("architecture", "params", "batch_size", "prefill_length", "quantity")
 BATCH = 250
@@ -36,11 +41,11 @@ class LatencyDraws:
     Attributes
     ----------
     seconds : ndarray
-        Of the law with the shape's effects: those of a timed shape, new ones for another.
+        Of the law with the effects of shape and batch: those of timed ones, new ones for others.
     run_seconds : ndarray
         Of one new timing, noise included.
     parts : LatencyParts
-        Seconds by what they are spent on, without the shape's effects.
+        Seconds by what they are spent on, without these effects.
     """
 
     seconds: Draws
@@ -69,17 +74,17 @@ def predict_latency(
         Another device than the one timed: shares of its peaks are taken over, with the wider
         interval of `DEVICE_LOG_SD`.
     seed : int
-        Seed of effects of shapes that were not timed, of noise and of devices.
+        Seed of effects of shapes and batches that were not timed, of noise and of devices.
     force : bool
         Answer although the fit did not converge.
 
     Returns
     -------
     DataFrame
-        The points with ``seconds_*`` (the law with the shape's effects), ``run_seconds_*`` (one
-        timing, noise included), ``probability_memory_bound`` (memory and the walk take longer than
-        computing), ``bottleneck`` (launch, compute, memory or walk: largest in most draws) and
-        ``timed`` (the shape was among the timings).
+        The points with ``seconds_*`` (the law with the effects of shape and batch),
+        ``run_seconds_*`` (one timing, noise included), ``probability_memory_bound`` (memory and the
+        walk take longer than computing), ``bottleneck`` (launch, compute, memory or walk: largest
+        in most draws) and ``timed`` (the shape was among the timings).
 
     Raises
     ------
@@ -92,7 +97,7 @@ def predict_latency(
     draws = latency_draws(posterior, table, device=device, seed=seed)
     parts = draws.parts
     kinds = {
-        "launch": parts.launch + parts.blocks,
+        "launch": parts.launch + parts.sequences,
         "compute": parts.compute,
         "memory": parts.memory,
         "walk": parts.walk,
@@ -152,8 +157,13 @@ def latency_draws(
     device: Device | None = None,
     seed: int = 0,
     shapes: list[Shape] | None = None,
+    common: bool = False,
 ) -> LatencyDraws:
-    """Draws of the latency of checked points; arguments as in `predict_latency`."""
+    """Draws of the latency of checked points; arguments as in `predict_latency`.
+
+    With `common`, shapes and batches that were not timed share one new effect an architecture and
+    phase: among sizes that are tried to find the best one, none is best by luck alone.
+    """
     timed = posterior.record.device
     target = timed if device is None or device == timed else device
     if target is not timed and not posterior.record.bounded:
@@ -163,18 +173,15 @@ def latency_draws(
     rng = np.random.default_rng([seed, 11])
     shapes = shapes_of(table) if shapes is None else shapes
     n = posterior.n_draws
-    seconds, run = (np.empty((n, len(table))) for _ in range(2))
-    kinds = ("launch", "blocks", "compute", "memory", "walk", "overlapped")
+    kinds = ("launch", "sequences", "compute", "memory", "walk", "overlapped", "sharpness")
     found = {kind: np.empty((n, len(table))) for kind in kinds}
     effects = _device_effects(posterior, rng) if target is not timed else {}
-    new_effects: dict[str, tuple[Draws, Draws]] = {}
-    spread = np.exp(posterior.draws("log_work_spread"))
     with jax.enable_x64(True):
         for architecture in sorted(set(table["architecture"])):
             values = posterior.values(str(architecture))
             values = {name: value * effects.get(name, 1.0) for name, value in values.items()}
             if target is not timed:
-                ceilings = {c.name for c in posterior.law.coefficients if c.kind != "log"}
+                ceilings = {c.name for c in posterior.law.coefficients if c.kind in CEILINGS}
                 values = {k: np.minimum(v, 1.0) if k in ceilings else v for k, v in values.items()}
             rows = np.flatnonzero((table["architecture"] == architecture).to_numpy())
             for part in np.array_split(rows, -(-len(rows) // BATCH)):
@@ -182,140 +189,67 @@ def latency_draws(
                 parts = posterior.law.parts({k: jnp.asarray(v) for k, v in values.items()}, work)
                 for kind in kinds:
                     found[kind][:, part] = np.asarray(getattr(parts, kind))
+    parts = LatencyParts(**found)  # type: ignore[arg-type]
+    drawn = _Effects(posterior, rng, common=common)
+    launch, worked, shared, noise = (np.empty((n, len(table))) for _ in range(4))
     for position, (_, row) in enumerate(table.iterrows()):
+        launch[:, position], worked[:, position] = drawn.of_cell(row)
+        shared[:, position], scale = drawn.of_setting(row)
+        sd = posterior.noise(str(row["architecture"]), str(row["quantity"])) * scale
+        noise[:, position] = sd * rng.normal(size=n)
+    with jax.enable_x64(True):
+        logs = np.asarray(log_seconds(parts, jnp.asarray(launch), jnp.asarray(worked))) + shared
+    return LatencyDraws(seconds=np.exp(logs), run_seconds=np.exp(logs + noise), parts=parts)
+
+
+class _Effects:
+    """Effects of cells and settings: those of timed ones, new ones for others, each drawn once."""
+
+    def __init__(
+        self, posterior: LatencyPosterior, rng: np.random.Generator, *, common: bool
+    ) -> None:
+        self._posterior, self._rng, self._common = posterior, rng, common
+        self._work_spread = np.exp(posterior.draws("log_work_spread"))
+        self._known: dict[str, tuple[Draws, Draws]] = {}
+
+    def of_cell(self, row: pd.Series) -> tuple[Draws, Draws]:
         cell = _cell(row)
-        known = posterior.cell_effects(cell)
-        if known is None:
-            if cell not in new_effects:
-                launch = LAUNCH_SPREAD * rng.normal(size=n)
-                new_effects[cell] = (launch, spread * rng.normal(size=n))
-            known = new_effects[cell]
-        launch_effect, work_effect = known
-        seconds[:, position] = found["launch"][:, position] * np.exp(launch_effect) + found[
-            "overlapped"
-        ][:, position] * np.exp(work_effect)
-        scale = posterior.noise(str(row["architecture"]), str(row["quantity"]))
-        noise = scale * rng.standard_t(STUDENT_DF, size=n)
-        run[:, position] = seconds[:, position] * np.exp(noise)
-    return LatencyDraws(
-        seconds=seconds,
-        run_seconds=run,
-        parts=LatencyParts(**found),  # type: ignore[arg-type]
-    )
+        found = self._posterior.cell_effects(cell)
+        return self._new(cell, row, self._new_cell) if found is None else found
+
+    def of_setting(self, row: pd.Series) -> tuple[Draws, Draws]:
+        setting = setting_name(_cell(row), float(row["batch_size"]))
+        found = self._posterior.setting_effects(setting)
+        return self._new(setting, row, self._new_setting) if found is None else found
+
+    def _new(
+        self, name: str, row: pd.Series, draw: Callable[[pd.Series], tuple[Draws, Draws]]
+    ) -> tuple[Draws, Draws]:
+        if self._common:
+            name = f"{row['architecture']}/{row['quantity']}/{draw.__name__}"
+        if name not in self._known:
+            self._known[name] = draw(row)
+        return self._known[name]
+
+    def _new_cell(self, row: pd.Series) -> tuple[Draws, Draws]:
+        n = self._posterior.n_draws
+        launch = LAUNCH_SPREAD * self._rng.normal(size=n)
+        return launch, self._work_spread * self._rng.normal(size=n)
+
+    def _new_setting(self, row: pd.Series) -> tuple[Draws, Draws]:
+        phase = str(row["architecture"]), str(row["quantity"])
+        drawn = new_settings(self._posterior.kernel_spread(*phase) ** 2, self._rng)
+        return drawn.effect, drawn.scale
 
 
 def _device_effects(posterior: LatencyPosterior, rng: np.random.Generator) -> dict[str, Draws]:
+    timed = ("launch", "call")
     return {
         c.name: np.exp(DEVICE_LOG_SD[c.kind] * rng.normal(size=(posterior.n_draws, 1)))
         for c in posterior.law.coefficients
-        if c.kind != "log" or "seconds" in c.name or c.name.startswith("launch")
+        if c.kind in CEILINGS or "seconds" in c.name or c.name.startswith(timed)
     }
 
 
 def _cell(row: pd.Series) -> str:
     return cell_name(str(row["architecture"]), float(row["params"]), str(row["quantity"]))
-
-
-def crossover_batch(
-    posterior: LatencyPosterior,
-    architecture: str,
-    params: float,
-    *,
-    context_length: int,
-    quantity: str = "step_time",
-    largest: int = 65_536,
-    force: bool = False,
-) -> pd.DataFrame:
-    """Batch from which computing takes longer than memory, and what it costs to get there.
-
-    Returns
-    -------
-    DataFrame
-        One row: ``batch_size_*`` among draws with a crossover up to `largest`, and
-        ``probability_crosses``.
-    """
-    batches = np.unique(np.geomspace(1, largest, 49).round().astype(np.int64))
-    points = _grid(architecture, params, batches, [context_length], quantity)
-    crossed = _excess(posterior, points, force=force)
-    return _crossing(
-        crossed,
-        batches.astype(np.float64),
-        "batch_size",
-        {"architecture": architecture, "params": params, "context_length": context_length},
-    )
-
-
-def crossover_context(
-    posterior: LatencyPosterior,
-    architecture: str,
-    params: float,
-    *,
-    batch_size: int = 1,
-    largest: int = 1_048_576,
-    force: bool = False,
-) -> pd.DataFrame:
-    """Context from which a decode step spends more on the cache than on everything else.
-
-    Returns
-    -------
-    DataFrame
-        One row: ``context_length_*`` among draws with a crossover up to `largest`, and
-        ``probability_crosses``: zero for a recurrent state, whose step does not depend on context.
-    """
-    posterior.require_converged(force=force)
-    contexts = np.unique(np.geomspace(1, largest, 49).round().astype(np.int64))
-    points = check_points(_grid(architecture, params, [batch_size], contexts, "step_time"))
-    seconds = latency_draws(posterior, points).seconds
-    return _crossing(
-        seconds - 2.0 * seconds[:, :1],
-        contexts.astype(np.float64),
-        "context_length",
-        {"architecture": architecture, "params": params, "batch_size": batch_size},
-    )
-
-
-def _grid(
-    architecture: str,
-    params: float,
-    batches: "npt.ArrayLike",
-    contexts: "npt.ArrayLike",
-    quantity: str,
-) -> pd.DataFrame:
-    grid = pd.MultiIndex.from_product(
-        [np.asarray(batches), np.asarray(contexts)], names=["batch_size", "prefill_length"]
-    ).to_frame(index=False)
-    return grid.assign(architecture=architecture, params=float(params), quantity=quantity)
-
-
-def _excess(posterior: LatencyPosterior, points: pd.DataFrame, *, force: bool) -> Draws:
-    posterior.require_converged(force=force)
-    parts = latency_draws(posterior, check_points(points)).parts
-    return np.asarray(np.log(np.asarray(parts.compute)) - np.log(memory_seconds(parts)))
-
-
-def first_crossing(excess: Draws, at: Draws) -> Draws:
-    """Where each row of `excess` first turns positive, between grid points; NaN if it never does.
-
-    Parameters
-    ----------
-    excess : ndarray, shape (draw, point)
-    at : ndarray, shape (point,)
-        Places in ascending order; interpolated on a log axis.
-    """
-    positive = excess > 0
-    first = positive.argmax(axis=1)
-    rows = np.arange(len(excess))
-    before = np.maximum(first - 1, 0)
-    low, high = excess[rows, before], excess[rows, first]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        weight = np.where(first == before, 0.0, -low / (high - low))
-    place = np.exp((1 - weight) * np.log(at[before]) + weight * np.log(at[first]))
-    return np.where(positive.any(axis=1), place, np.nan)
-
-
-def _crossing(excess: Draws, at: Draws, name: str, labels: dict[str, object]) -> pd.DataFrame:
-    places = first_crossing(excess, at)
-    inside = places[np.isfinite(places)]
-    columns = interval_columns(name, inside if len(inside) else np.full(1, np.nan))
-    row = {key: float(value) for key, value in columns.items()}
-    return pd.DataFrame([labels | row | {"probability_crosses": len(inside) / len(places)}])

@@ -6,9 +6,13 @@ import pandas as pd
 from allometry.accounting.devices import Device
 from allometry.inference import interval_columns
 from allometry.inference.latency_posterior import LatencyPosterior
-from allometry.inference.latency_work import point_work, shapes_of, usable_rows
+from allometry.inference.latency_work import point_work, shapes_of, total_flops, usable_rows
 
-PHASES = {"ttft": ("prefill", "prefill_rate"), "step_time": ("decode", "decode_rate")}
+PHASES = {
+    "ttft": ("prefill", "prefill_rate", "prefill_weight_bandwidth"),
+    "step_time": ("decode", "decode_rate", "weight_bandwidth"),
+}
+"""Name of each quantity's phase, and the coefficients that are its ceilings."""
 
 
 def roofline_ceilings(posterior: LatencyPosterior, *, force: bool = False) -> pd.DataFrame:
@@ -23,10 +27,9 @@ def roofline_ceilings(posterior: LatencyPosterior, *, force: bool = False) -> pd
     device, rows = posterior.record.device, []
     for architecture in posterior.record.architectures:
         values = posterior.values(architecture)
-        bandwidth = device.bandwidth * values["weight_bandwidth"][:, 0]
-        for quantity, (phase, rate) in PHASES.items():
+        for quantity, (phase, rate, bandwidth) in PHASES.items():
             columns = interval_columns("rate", device.flops * values[rate][:, 0])
-            columns |= interval_columns("bandwidth", bandwidth)
+            columns |= interval_columns("bandwidth", device.bandwidth * values[bandwidth][:, 0])
             rows.append(
                 {
                     "label": f"{architecture} {phase}",
@@ -56,15 +59,14 @@ def timed_rates(timings: pd.DataFrame, device: Device) -> pd.DataFrame:
         with weights and of a prompt's attention.
     """
     table = usable_rows(timings).table
-    work = pd.DataFrame(
-        [
-            point_work(shape, row, units=device.units)
-            for shape, (_, row) in zip(shapes_of(table), table.iterrows(), strict=True)
-        ]
-    )
-    flops = (work["linear_flops"] + work["pair_flops"]).to_numpy(dtype=np.float64)
-    moved = work[["weight_bytes", "activation_bytes", "cache_bytes"]].sum(axis=1).to_numpy()
-    phase = table["quantity"].map({quantity: name for quantity, (name, _) in PHASES.items()})
+    work = [
+        point_work(shape, row, units=device.units)
+        for shape, (_, row) in zip(shapes_of(table), table.iterrows(), strict=True)
+    ]
+    kinds = ("weight_bytes", "activation_bytes", "cache_bytes")
+    flops = np.asarray([total_flops(row) for row in work])
+    moved = np.asarray([sum(row[kind] for kind in kinds) for row in work])
+    phase = table["quantity"].map({quantity: names[0] for quantity, names in PHASES.items()})
     return pd.DataFrame(
         {
             "label": table["architecture"].astype(str) + " " + phase,

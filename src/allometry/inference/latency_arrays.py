@@ -10,28 +10,36 @@ import pandas as pd
 
 from allometry.inference.latency_model import LatencyData, LatencyStructure, TimingArrays
 from allometry.inference.latency_work import ARCHITECTURES
-from allometry.laws.latency import LatencyLaw, Work
+from allometry.laws.latency import LatencyLaw
+from allometry.laws.latency_parts import Work
 
-BUCKET = 256
-"""Timings are padded to a multiple of this, so that refits of nearly equal tables compile once."""
+SETTING_BUCKET, SLOT_BUCKET = 32, 3
+"""Settings and slots are padded to multiples: refits of nearly equal tables compile once."""
+Index = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LatencyGrouping:
-    """Which architecture, phase and cell every timing belongs to.
+    """Which architecture, phase, cell and setting every timing belongs to.
 
     Attributes
     ----------
-    architectures, cells : tuple of str
-        Names; a cell is ``architecture/params/quantity``.
-    architecture, phase, cell : ndarray of int, shape (timing,)
+    architectures, cells, settings : tuple of str
+        Names; a cell is ``architecture/params/quantity``, a setting ``cell/batch``.
+    architecture, phase, cell : ndarray of int, shape (setting,)
+        Of each setting.
+    setting, slot : ndarray of int, shape (timing,)
+        Where each timing is.
     """
 
     architectures: tuple[str, ...]
     cells: tuple[str, ...]
-    architecture: npt.NDArray[np.int64]
-    phase: npt.NDArray[np.int64]
-    cell: npt.NDArray[np.int64]
+    settings: tuple[str, ...]
+    architecture: Index
+    phase: Index
+    cell: Index
+    setting: Index
+    slot: Index
 
     def structure(self, law: LatencyLaw, *, bounded: bool) -> LatencyStructure:
         """Sizes of the model's sites under a law."""
@@ -56,22 +64,48 @@ def cell_name(architecture: str, params: float, quantity: str) -> str:
     return f"{architecture}/{params:.0f}/{quantity}"
 
 
+def setting_name(cell: str, batch_size: float) -> str:
+    """Name of a cell at a batch."""
+    return f"{cell}/{batch_size:.0f}"
+
+
+def phase_names(architectures: tuple[str, ...]) -> tuple[str, ...]:
+    """Names of the phases of architectures, in the order of their index."""
+    return tuple(f"{name}/{q}" for name in architectures for q in ("ttft", "step_time"))
+
+
+def active_names(
+    coefficients: tuple[str, ...],
+    architectures: tuple[str, ...],
+    active: tuple[tuple[int, int], ...],
+) -> tuple[str, ...]:
+    """Names of the entries of ``theta``."""
+    return tuple(f"{coefficients[k]}/{architectures[a]}" for k, a in active)
+
+
 def group_timings(table: pd.DataFrame) -> LatencyGrouping:
-    """Architectures, phases and cells of a table, in order of appearance of their names sorted."""
-    names = sorted(table["architecture"].unique())
-    architecture = table["architecture"].map({name: a for a, name in enumerate(names)}).to_numpy()
+    """Architectures, cells and settings of a table, each in the order of their sorted names."""
+    architectures = sorted(table["architecture"].astype(str).unique())
     labels = [
         cell_name(str(a), float(n), str(q))
         for a, n, q in zip(table["architecture"], table["params"], table["quantity"], strict=True)
     ]
-    cell, cells = pd.factorize(np.asarray(labels), sort=True)
-    step = (table["quantity"] == "step_time").to_numpy()
+    names = [setting_name(c, float(b)) for c, b in zip(labels, table["batch_size"], strict=True)]
+    setting, settings = pd.factorize(np.asarray(names), sort=True)
+    first = pd.DataFrame({"setting": setting, "cell": labels}).groupby("setting").first()["cell"]
+    cell, cells = pd.factorize(first.to_numpy(), sort=True)
+    of_cell = [name.split("/") for name in first]
+    architecture = np.asarray([architectures.index(name[0]) for name in of_cell], dtype=np.int64)
+    step = np.asarray([name[2] == "step_time" for name in of_cell])
     return LatencyGrouping(
-        architectures=tuple(str(name) for name in names),
+        architectures=tuple(architectures),
         cells=tuple(str(name) for name in cells),
-        architecture=architecture.astype(np.int64),
-        phase=(2 * architecture + step).astype(np.int64),
+        settings=tuple(str(name) for name in settings),
+        architecture=architecture,
+        phase=2 * architecture + step,
         cell=cell.astype(np.int64),
+        setting=setting.astype(np.int64),
+        slot=pd.Series(setting).groupby(setting).cumcount().to_numpy(dtype=np.int64),
     )
 
 
@@ -88,32 +122,42 @@ def relative_error(table: pd.DataFrame) -> npt.NDArray[np.float64]:
 def latency_data(
     table: pd.DataFrame, work: Work, groups: LatencyGrouping, law: LatencyLaw, *, bounded: bool
 ) -> LatencyData:
-    """Timings, padded, with the law's priors."""
-    padding = -len(table) % BUCKET
+    """Timings by setting, padded, with the law's priors."""
+    settings = len(groups.settings)
+    settings += -settings % SETTING_BUCKET
+    slots = int(groups.slot.max()) + 1
+    slots += -slots % SLOT_BUCKET
 
-    def padded(values: npt.NDArray[np.float64], fill: float = 0.0) -> jax.Array:
-        return jnp.asarray(np.concatenate([values, np.full(padding, fill)]))
+    def placed(values: npt.ArrayLike, fill: float = 0.0) -> jax.Array:
+        full = np.full((settings, slots), fill)
+        full[groups.setting, groups.slot] = values
+        return jnp.asarray(full)
 
-    def one_hot(index: npt.NDArray[np.int64], size: int) -> jax.Array:
-        # A padding timing is of the first kind: of weight zero, but with a finite density.
-        full = np.concatenate([index, np.zeros(padding, dtype=np.int64)])
+    def one_hot(index: Index, size: int) -> jax.Array:
+        # A padding setting is of the first kind: of weight zero, but with a finite density.
+        full = np.concatenate([index, np.zeros(settings - len(index), dtype=np.int64)])
         return jnp.asarray(np.eye(size)[:, full])
 
     timings = TimingArrays(
-        work=jax.tree.map(lambda part: jnp.pad(part, (0, padding), constant_values=1.0), work),
+        work=jax.tree.map(lambda part: placed(np.asarray(part), fill=1.0), work),
         architecture=one_hot(groups.architecture, len(groups.architectures)),
         cell=one_hot(groups.cell, len(groups.cells)),
         noise=one_hot(groups.phase, 2 * len(groups.architectures)),
-        log_seconds=padded(np.log(table["seconds"].to_numpy(dtype=np.float64))),
-        relative_sd=padded(relative_error(table)),
-        weight=padded(np.ones(len(table))),
+        log_seconds=placed(np.log(table["seconds"].to_numpy(dtype=np.float64))),
+        relative_sd=placed(relative_error(table)),
+        weight=placed(np.ones(len(table))),
     )
-    loc, scale = zip(
-        *(coefficient.prior(bounded=bounded) for coefficient in law.coefficients), strict=True
-    )
-    return LatencyData(
-        timings=timings,
-        loc=jnp.asarray(loc),
-        scale=jnp.asarray(scale),
-        between=jnp.asarray([coefficient.between for coefficient in law.coefficients]),
-    )
+    loc, factor = prior_of_theta(law, groups.structure(law, bounded=bounded))
+    return LatencyData(timings=timings, loc=jnp.asarray(loc), factor=jnp.asarray(factor))
+
+
+def prior_of_theta(
+    law: LatencyLaw, structure: LatencyStructure
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Mean and Cholesky factor of the active coefficients' prior, their common means left out."""
+    priors = [c.prior(bounded=structure.bounded) for c in law.coefficients]
+    k = np.asarray([coefficient for coefficient, _ in structure.active])
+    loc, scale = (np.asarray(part)[k] for part in zip(*priors, strict=True))
+    between = np.asarray([c.between for c in law.coefficients])[k]
+    covariance = (k[:, None] == k) * scale[:, None] * scale + np.diag(between**2)
+    return loc, np.linalg.cholesky(covariance)

@@ -2,7 +2,11 @@
 
 Every site is real-valued. A *cell* is one model shape of one architecture in one phase: compilers
 choose other kernels for other shapes, so launches and work of a cell deviate from the law by a
-log-normal effect each, whose spread is learned. A shape that was not timed draws new effects.
+log-normal effect each. A shape that was not timed draws new ones. What the law misses about the
+kernels of one batch of a cell is in `allometry.inference.latency_settings`.
+
+Coefficients of two architectures share a mean, which is integrated out: ``theta`` is normal with
+the covariance that the common mean gives it.
 """
 
 from dataclasses import dataclass
@@ -16,22 +20,20 @@ import numpyro.distributions as dist
 from jaxtyping import Array, Float
 from numpyro.infer.util import log_density
 
-from allometry.inference.model import STUDENT_DF, Sites
-from allometry.laws.latency import (
-    LatencyLaw,
-    LatencyValues,
-    Work,
-    log_seconds,
-    natural_values,
-)
+from allometry.inference.latency_settings import settings_log_density
+from allometry.inference.model import Sites
+from allometry.laws.latency import LatencyLaw, LatencyValues, log_seconds, natural_values
+from allometry.laws.latency_parts import Work
 
-NOISE = (-3.5, 0.7)
-"""Normal prior of log noise: 3 % of a timing, within a factor of four."""
+NOISE = (-4.0, 0.7)
+"""Normal prior of the log of a timing's own noise: 2 %, within a factor of four."""
+KERNEL_SPREAD = (-3.5, 0.5)
+"""Normal prior of the log of the error that timings of one shape and batch share: 3 %."""
 LAUNCH_SPREAD = 0.08
 """Spread of the effects on launches: fixed. Learned, it lets launches shrink with size and stand
 for work: the same timings, and no prediction for a size that was not timed."""
-WORK_SPREAD = 0.02
-WORK_SPREAD_LOG_SD = 0.2
+WORK_SPREAD = 0.03
+WORK_SPREAD_LOG_SD = 0.3
 """Median, and log sd, of the log-normal prior on the spread of the effects on work: tight, because
 a wide spread trades bandwidth for effects that grow with size and predicts no other size."""
 
@@ -65,43 +67,47 @@ class LatencyStructure:
 )
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TimingArrays:
-    """Timings as arrays, padded with timings of weight zero.
+    """Timings by setting, padded with slots and settings of weight zero.
 
     Attributes
     ----------
     work : Work
-        What each of them had to do.
-    architecture, cell, noise : Array, shape (architecture, timing), (cell, timing), (noise, timing)
-        One where the timing is of that architecture, cell, architecture x phase; zero elsewhere.
-        A product with these is ten times as fast as indexing: its gradient scatters nothing.
-    log_seconds, relative_sd : Array, shape (timing,)
+        What each of them had to do, shape (setting, slot).
+    architecture : Array, shape (architecture, setting)
+        One where the setting is of that architecture; zero elsewhere. A product with it is ten
+        times as fast as indexing: its gradient scatters nothing.
+    cell, noise : Array, shape (cell, setting), (architecture x phase, setting)
+        The same of cells and of architectures' phases.
+    log_seconds, relative_sd : Array, shape (setting, slot)
         What was measured, and its known standard error over it.
-    weight : Array, shape (timing,)
+    weight : Array, shape (setting, slot)
         One for a timing, zero for padding.
     """
 
     work: Work
-    architecture: Float[Array, "architecture timing"]
-    cell: Float[Array, "cell timing"]
-    noise: Float[Array, "noise timing"]
-    log_seconds: Float[Array, " timing"]
-    relative_sd: Float[Array, " timing"]
-    weight: Float[Array, " timing"]
+    architecture: Float[Array, "architecture setting"]
+    cell: Float[Array, "cell setting"]
+    noise: Float[Array, "noise setting"]
+    log_seconds: Float[Array, "setting slot"]
+    relative_sd: Float[Array, "setting slot"]
+    weight: Float[Array, "setting slot"]
 
 
-@partial(
-    jax.tree_util.register_dataclass,
-    data_fields=["timings", "loc", "scale", "between"],
-    meta_fields=[],
-)
+@partial(jax.tree_util.register_dataclass, data_fields=["timings", "loc", "factor"], meta_fields=[])
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LatencyData:
-    """Everything numeric that the density is conditioned on; priors by coefficient."""
+    """Everything numeric that the density is conditioned on.
+
+    Attributes
+    ----------
+    timings : TimingArrays
+    loc, factor : Array, shape (active,) and (active, active)
+        Prior mean of ``theta`` and the Cholesky factor of its covariance.
+    """
 
     timings: TimingArrays
-    loc: Float[Array, " k"]
-    scale: Float[Array, " k"]
-    between: Float[Array, " k"]
+    loc: Float[Array, " active"]
+    factor: Float[Array, "active active"]
 
 
 def latency_site_shapes(structure: LatencyStructure) -> dict[str, tuple[int, ...]]:
@@ -109,7 +115,7 @@ def latency_site_shapes(structure: LatencyStructure) -> dict[str, tuple[int, ...
     return {
         "log_work_spread": (),
         "log_noise": (structure.n_noises,),
-        "mean": (structure.n_coefficients,),
+        "log_kernel_spread": (structure.n_noises,),
         "theta": (len(structure.active),),
         "launch_effect": (structure.n_cells,),
         "work_effect": (structure.n_cells,),
@@ -125,41 +131,73 @@ def by_architecture(
     return jnp.full(shape, fill, dtype=theta.dtype).at[k, a].set(theta)
 
 
-def point_values(
+def setting_values(
     law: LatencyLaw,
     table: Float[Array, "k architecture *draws"],
-    architecture: Float[Array, "architecture point"],
+    architecture: Float[Array, "architecture setting"],
 ) -> LatencyValues:
-    """Coefficients of each point, with points last: arrays (*draws, point)."""
-    chosen = jnp.einsum("ka...,ap->k...p", table, architecture)
+    """Coefficients of each setting: arrays (*draws, setting, 1), to broadcast over its slots."""
+    chosen = jnp.einsum("ka...,as->k...s", table, architecture)[..., None]
     return dict(zip(law.names, chosen, strict=True))
 
 
-def latency_model(
-    law: LatencyLaw, structure: LatencyStructure, data: LatencyData, *, observed: bool = True
-) -> None:
-    """Sample the latency law; with `observed`, condition on what was measured."""
+@partial(jax.tree_util.register_dataclass, data_fields=["center", "own", "shared"], meta_fields=[])
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TimingLaw:
+    """What a draw says of the timings, with leading axes for draws.
+
+    Attributes
+    ----------
+    center : Array, shape (*draws, setting, slot)
+        Log seconds with the cell's effects.
+    own : Array, shape (*draws, setting, slot)
+        Variance of each log timing's own noise, standard error of the measurement included.
+    shared : Array, shape (*draws, setting)
+        Variance of the error that the timings of a setting share.
+    """
+
+    center: Float[Array, "*draws setting slot"]
+    own: Float[Array, "*draws setting slot"]
+    shared: Float[Array, "*draws setting"]
+
+
+def timing_law(
+    law: LatencyLaw, structure: LatencyStructure, timings: TimingArrays, sites: Sites
+) -> TimingLaw:
+    """Center and variances of all timings; sites have draws, if any, first."""
+    theta = jnp.moveaxis(sites["theta"], -1, 0)
+    table = natural_values(law, by_architecture(theta, structure), bounded=structure.bounded)
+    parts = law.parts(setting_values(law, table, timings.architecture), timings.work)
+    launch, work = (sites[n] @ timings.cell for n in ("launch_effect", "work_effect"))
+    own = jnp.exp(2 * sites["log_noise"]) @ timings.noise
+    return TimingLaw(
+        center=log_seconds(parts, launch[..., None], work[..., None]),
+        own=own[..., None] + timings.relative_sd**2,
+        shared=jnp.exp(2 * sites["log_kernel_spread"]) @ timings.noise,
+    )
+
+
+def latency_model(law: LatencyLaw, structure: LatencyStructure, data: LatencyData) -> None:
+    """Sample the latency law, conditioned on what was measured."""
     timings = data.timings
     spread = dist.Normal(jnp.log(WORK_SPREAD), WORK_SPREAD_LOG_SD)
-    work_spread = jnp.exp(numpyro.sample("log_work_spread", spread))
+    sites: dict[str, Array] = {"log_work_spread": numpyro.sample("log_work_spread", spread)}
     with numpyro.plate("architecture_phase", structure.n_noises):
-        log_noise = numpyro.sample("log_noise", dist.Normal(*NOISE))
-    with numpyro.plate("coefficient", structure.n_coefficients):
-        mean = numpyro.sample("mean", dist.Normal(data.loc, data.scale))
-    k = jnp.asarray([coefficient for coefficient, _ in structure.active])
-    with numpyro.plate("active", len(structure.active)):
-        theta = numpyro.sample("theta", dist.Normal(mean[k], data.between[k]))
+        sites["log_noise"] = numpyro.sample("log_noise", dist.Normal(*NOISE))
+        sites["log_kernel_spread"] = numpyro.sample(
+            "log_kernel_spread", dist.Normal(*KERNEL_SPREAD)
+        )
+    prior = dist.MultivariateNormal(data.loc, scale_tril=data.factor)
+    sites["theta"] = numpyro.sample("theta", prior)
     with numpyro.plate("cell", structure.n_cells):
-        launch = numpyro.sample("launch_effect", dist.Normal(0.0, LAUNCH_SPREAD))
-        work = numpyro.sample("work_effect", dist.Normal(0.0, work_spread))
-    table = natural_values(law, by_architecture(theta, structure), bounded=structure.bounded)
-    parts = law.parts(point_values(law, table, timings.architecture), timings.work)
-    center = log_seconds(parts, launch @ timings.cell, work @ timings.cell)
-    sd = jnp.sqrt(jnp.exp(2 * log_noise) @ timings.noise + timings.relative_sd**2)
-    n = timings.log_seconds.shape[0]
-    with numpyro.plate("timing", n), numpyro.handlers.mask(mask=timings.weight > 0):
-        noisy = dist.StudentT(STUDENT_DF, center, sd)
-        numpyro.sample("log_seconds", noisy, obs=timings.log_seconds if observed else None)
+        sites["launch_effect"] = numpyro.sample("launch_effect", dist.Normal(0.0, LAUNCH_SPREAD))
+        sites["work_effect"] = numpyro.sample(
+            "work_effect", dist.Normal(0.0, jnp.exp(sites["log_work_spread"]))
+        )
+    found = timing_law(law, structure, timings, sites)
+    residual = jnp.where(timings.weight > 0, timings.log_seconds - found.center, 0.0)
+    density = settings_log_density(residual, found.own, timings.weight, found.shared)
+    numpyro.factor("log_seconds", density.sum())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

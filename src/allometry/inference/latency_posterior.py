@@ -26,7 +26,7 @@ class LatencyPosterior:
     ----------
     idata : DataTree
         ArviZ tree. Its ``posterior`` has ``coefficient`` (natural units) by name and architecture,
-        the sampler's sites, noise by architecture and quantity, and effects by cell.
+        the sampler's sites, noise by architecture and quantity, and effects by cell and setting.
     record : LatencyRecord
         Law, device, diagnostics and provenance.
     """
@@ -73,17 +73,31 @@ class LatencyPosterior:
         return known.index(architecture)
 
     def noise(self, architecture: str, quantity: str) -> Draws:
-        """Student-t scale of a log timing, shape (draw,)."""
+        """Sd of a log timing's own noise, shape (draw,)."""
+        return np.asarray(np.exp(self._of_phase("log_noise", architecture, quantity)))
+
+    def kernel_spread(self, architecture: str, quantity: str) -> Draws:
+        """Sd of the log error that timings of one shape and batch share, shape (draw,)."""
+        return np.asarray(np.exp(self._of_phase("log_kernel_spread", architecture, quantity)))
+
+    def _of_phase(self, name: str, architecture: str, quantity: str) -> Draws:
         phase = 2 * self.architecture_index(architecture) + (quantity == "step_time")
-        return np.asarray(np.exp(self.draws("log_noise")[:, phase]))
+        return self.draws(name)[:, phase]
 
     def cell_effects(self, cell: str) -> tuple[Draws, Draws] | None:
         """Effects on launches and on work of a timed shape, (draw,); None for another."""
-        names = [str(name) for name in self.idata["posterior"]["cell"].to_numpy()]
-        if cell not in names:
+        return self._named("cell", cell, ("launch_effect", "work_effect"))
+
+    def setting_effects(self, setting: str) -> tuple[Draws, Draws] | None:
+        """Effect and noise scale of a timed shape and batch, (draw,); None for another."""
+        return self._named("setting", setting, ("setting_effect", "setting_scale"))
+
+    def _named(self, dim: str, name: str, kinds: tuple[str, str]) -> tuple[Draws, Draws] | None:
+        names = [str(known) for known in self.idata["posterior"][dim].to_numpy()]
+        if name not in names:
             return None
-        c = names.index(cell)
-        return self.draws("launch_effect")[:, c], self.draws("work_effect")[:, c]
+        first, second = (self.draws(kind)[:, names.index(name)] for kind in kinds)
+        return first, second
 
     def require_converged(self, *, force: bool = False) -> None:
         """Raise `NotConvergedError` unless the fit converged or `force` is set."""
@@ -92,7 +106,7 @@ class LatencyPosterior:
     def summary(self) -> pd.DataFrame:
         """One row a coefficient and architecture, in natural units and in FLOP/s or bytes/s."""
         device = self.record.device
-        peak = {"flops": device.flops, "bandwidth": device.bandwidth, "log": 1.0}
+        peak = {"flops": device.flops, "bandwidth": device.bandwidth}
         unit = {"flops": "FLOP/s", "bandwidth": "bytes/s"}
         rows = []
         table = self.draws("coefficient")
@@ -100,9 +114,12 @@ class LatencyPosterior:
             for a, architecture in enumerate(self.record.architectures):
                 if np.isnan(table[:, k, a]).any():
                     continue
-                share = table[:, k, a] if coefficient.kind != "log" else np.full(len(table), np.nan)
-                absolute = table[:, k, a] * peak[coefficient.kind]
-                timed = "seconds" in coefficient.name or coefficient.name.startswith("launch")
+                ceiling = coefficient.kind in peak
+                share = table[:, k, a] if ceiling else np.full(len(table), np.nan)
+                absolute = table[:, k, a] * peak.get(coefficient.kind, 1.0)
+                timed = "seconds" in coefficient.name or coefficient.name.startswith(
+                    ("launch", "call")
+                )
                 rows.append(
                     {
                         "architecture": architecture,

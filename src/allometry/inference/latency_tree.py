@@ -11,30 +11,35 @@ import scipy.stats
 import xarray as xr
 from arviz_base import from_dict
 
-from allometry.inference.latency_arrays import LatencyGrouping
+from allometry.inference.latency_arrays import LatencyGrouping, active_names, phase_names
 from allometry.inference.latency_model import (
+    KERNEL_SPREAD,
     LAUNCH_SPREAD,
     NOISE,
     WORK_SPREAD,
     WORK_SPREAD_LOG_SD,
     LatencyData,
     LatencyProgram,
+    TimingLaw,
     by_architecture,
     latency_site_shapes,
-    point_values,
+    timing_law,
 )
+from allometry.inference.latency_settings import SettingDraws, draw_settings, new_settings
 from allometry.inference.model import STUDENT_DF
 from allometry.inference.nuts import ChainDraws
-from allometry.laws.latency import log_seconds, natural_values
+from allometry.laws.latency import natural_values
 
 PRIOR_DRAWS = 500
 _BATCH = 200
 _SITE_DIMS = {
-    "mean": ["coefficient_name"],
     "theta": ["active"],
     "log_noise": ["architecture_phase"],
+    "log_kernel_spread": ["architecture_phase"],
     "launch_effect": ["cell"],
     "work_effect": ["cell"],
+    "setting_effect": ["setting"],
+    "setting_scale": ["setting"],
     "coefficient": ["coefficient_name", "architecture"],
     "memory_factor": ["architecture"],
     "memory_spread": ["architecture"],
@@ -52,31 +57,53 @@ def build_latency_tree(
     memory: Arrays,
     seed: int,
 ) -> xr.DataTree:
-    """Everything of a latency fit in the groups that ArviZ knows; timings in the table's order."""
+    """Everything of a latency fit in the groups that ArviZ knows; timings in the table's order.
+
+    ``log_likelihood`` is of each timing alone, as if it were the only one of its setting.
+    """
     shape, n = chains.diverging.shape, len(table)
     flat = chains.x.reshape(-1, program.size)
-    center, sd = _at_timings(flat, program, data, n)
-    observed = np.log(table["seconds"].to_numpy(dtype=np.float64))
-    likelihood = scipy.stats.t.logpdf(observed, STUDENT_DF, loc=center, scale=sd)
-    prior = _prior_draws(program, data, seed)
-    prior_center, prior_sd = _at_timings(prior, program, data, n)
+    where = (groups.setting, groups.slot)
     rng = np.random.default_rng([seed, 4])
+    observed = np.asarray(data.timings.log_seconds)[where]
+    law = _at_timings(flat, program, data)
+    settings = draw_settings(
+        np.asarray(data.timings.log_seconds) - law.center,
+        np.asarray(law.own),
+        np.asarray(data.timings.weight),
+        np.asarray(law.shared),
+        rng,
+    )
+    one = np.sqrt(law.own[:, *where] + law.shared[:, groups.setting])
+    likelihood = scipy.stats.t.logpdf(observed, STUDENT_DF, loc=law.center[:, *where], scale=one)
+    prior = _prior_draws(program, data, seed)
+    prior_law = _at_timings(prior, program, data)
+    fresh = new_settings(np.asarray(prior_law.shared), rng)
 
     def split(values: Arrays) -> Arrays:
         return {name: part.reshape(*shape, *part.shape[1:]) for name, part in values.items()}
 
-    def predictive(center: npt.NDArray[np.float64], sd: npt.NDArray[np.float64]) -> Arrays:
-        noise = rng.standard_t(STUDENT_DF, size=center.shape)
-        return {"seconds": np.exp(center + sd * noise).astype(np.float32)}
+    def predictive(law: TimingLaw, drawn: SettingDraws) -> Arrays:
+        own = np.sqrt(law.own[:, *where]) * drawn.scale[:, groups.setting]
+        center = law.center[:, *where] + drawn.effect[:, groups.setting]
+        noise = own * rng.normal(size=center.shape)
+        return {"seconds": np.exp(center + noise).astype(np.float32)}
 
+    effects = {
+        name: np.asarray(part)[:, : len(groups.settings)]
+        for name, part in (
+            ("setting_effect", settings.effect),
+            ("setting_scale", settings.scale),
+        )
+    }
     constant = [
         name
         for name in ("params", "batch_size", "prefill_length", "generation_length")
         if name in table
     ]
     content: dict[str, Mapping[str, npt.ArrayLike]] = {
-        "posterior": split(_variables(flat, program) | memory),
-        "posterior_predictive": split(predictive(center, sd)),
+        "posterior": split(_variables(flat, program) | effects | memory),
+        "posterior_predictive": split(predictive(law, settings)),
         "log_likelihood": split({"seconds": likelihood.astype(np.float32)}),
         "sample_stats": {
             "diverging": chains.diverging,
@@ -85,10 +112,10 @@ def build_latency_tree(
             "energy": chains.energy,
         },
         "prior": {k: v[None] for k, v in _variables(prior, program).items()},
-        "prior_predictive": {k: v[None] for k, v in predictive(prior_center, prior_sd).items()},
+        "prior_predictive": {k: v[None] for k, v in predictive(prior_law, fresh).items()},
         "observed_data": {"seconds": table["seconds"].to_numpy(dtype=np.float64)},
         "constant_data": {name: table[name].to_numpy(dtype=np.float64) for name in constant}
-        | {"cell_index": groups.cell},
+        | {"setting_index": groups.setting},
     }
     names = program.law.names
     return from_dict(
@@ -96,16 +123,13 @@ def build_latency_tree(
         coords={
             "coefficient_name": list(names),
             "architecture": list(groups.architectures),
-            "active": [
-                f"{names[k]}/{groups.architectures[a]}" for k, a in program.structure.active
-            ],
-            "architecture_phase": [
-                f"{name}/{q}" for name in groups.architectures for q in ("ttft", "step_time")
-            ],
+            "active": list(active_names(names, groups.architectures, program.structure.active)),
+            "architecture_phase": list(phase_names(groups.architectures)),
             "cell": list(groups.cells),
+            "setting": list(groups.settings),
             "timing": np.arange(n),
         },
-        dims=_SITE_DIMS | {name: ["timing"] for name in ("seconds", "cell_index", *constant)},
+        dims=_SITE_DIMS | {name: ["timing"] for name in ("seconds", "setting_index", *constant)},
     )
 
 
@@ -119,46 +143,32 @@ def _variables(flat: npt.NDArray[np.float64], program: LatencyProgram) -> Arrays
 
 
 def _at_timings(
-    flat: npt.NDArray[np.float64], program: LatencyProgram, data: LatencyData, n: int
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Log seconds of the law and the scale of the noise, each (draw, timing)."""
-    structure, timings = program.structure, data.timings
+    flat: npt.NDArray[np.float64], program: LatencyProgram, data: LatencyData
+) -> TimingLaw:
+    """Center and variances as numpy arrays, draws first."""
 
     @jax.jit
-    def center(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        sites = program.split(x)
-        table = natural_values(
-            program.law, by_architecture(sites["theta"].T, structure), bounded=structure.bounded
-        )
-        parts = program.law.parts(
-            point_values(program.law, table, timings.architecture), timings.work
-        )
-        mean = log_seconds(
-            parts, sites["launch_effect"] @ timings.cell, sites["work_effect"] @ timings.cell
-        )
-        variance = jnp.exp(2 * sites["log_noise"]) @ timings.noise + timings.relative_sd**2
-        return mean[:, :n], jnp.sqrt(variance)[:, :n]
+    def evaluate(x: jax.Array) -> TimingLaw:
+        return timing_law(program.law, program.structure, data.timings, program.split(x))
 
     found = [
-        center(jnp.asarray(flat[start : start + _BATCH])) for start in range(0, len(flat), _BATCH)
+        evaluate(jnp.asarray(flat[start : start + _BATCH])) for start in range(0, len(flat), _BATCH)
     ]
-    means, scales = zip(*found, strict=True)
-    return np.concatenate(means), np.concatenate(scales)
+    joined: TimingLaw = jax.tree.map(lambda *parts: np.concatenate(parts), *found)
+    return joined
 
 
 def _prior_draws(program: LatencyProgram, data: LatencyData, seed: int) -> npt.NDArray[np.float64]:
     rng = np.random.default_rng([seed, 3])
     structure, size = program.structure, PRIOR_DRAWS
-    loc, scale, between = (np.asarray(x) for x in (data.loc, data.scale, data.between))
-    k = np.asarray([coefficient for coefficient, _ in structure.active])
+    loc, factor = np.asarray(data.loc), np.asarray(data.factor)
     spread = np.log(WORK_SPREAD) + WORK_SPREAD_LOG_SD * rng.normal(size=size)
-    mean = loc + scale * rng.normal(size=(size, len(loc)))
-    cells = (size, structure.n_cells)
+    cells, phases = (size, structure.n_cells), (size, structure.n_noises)
     drawn = {
         "log_work_spread": spread[:, None],
-        "log_noise": NOISE[0] + NOISE[1] * rng.normal(size=(size, structure.n_noises)),
-        "mean": mean,
-        "theta": mean[:, k] + between[k] * rng.normal(size=(size, len(k))),
+        "log_noise": NOISE[0] + NOISE[1] * rng.normal(size=phases),
+        "log_kernel_spread": KERNEL_SPREAD[0] + KERNEL_SPREAD[1] * rng.normal(size=phases),
+        "theta": loc + rng.normal(size=(size, len(loc))) @ factor.T,
         "launch_effect": LAUNCH_SPREAD * rng.normal(size=cells),
         "work_effect": np.exp(spread)[:, None] * rng.normal(size=cells),
     }

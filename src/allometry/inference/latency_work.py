@@ -21,10 +21,14 @@ from allometry.accounting import (
 )
 from allometry.accounting.devices import Device, find_device
 from allometry.errors import InputError
-from allometry.laws.latency import Mixer, Work
+from allometry.laws.latency_coefficients import Mixer
+from allometry.laws.latency_parts import Work
 
 ARCHITECTURES: dict[str, Mixer] = {"transformer": "attention", "xlstm": "recurrent"}
 """Architectures whose work the accounting counts, with their token mixer."""
+
+LOGIT_BYTES = 8.0
+"""Bytes moved for a logit that nobody asked for: 2 written, 2 read again to cast, 4 written."""
 
 PARAMS_TOLERANCE = 0.03
 """A shape whose params are further from the row's (relative) is not the model that was timed."""
@@ -129,7 +133,10 @@ def point_work(shape: Shape, row: pd.Series, *, units: int) -> dict[str, float]:
     rounds = float(-(-B * heads // units))
     attention = isinstance(shape, TransformerShape)
     work = dict.fromkeys(
-        ("prompt_logit_flops", "pair_flops", "channels", "key_rounds", "chunk_rounds", "blocks"),
+        (
+            *("row_channels", "prompt_logit_flops", "prompt_logit_bytes", "pair_flops", "channels"),
+            *("key_rounds", "chunk_rounds", "sequence_channels"),
+        ),
         0.0,
     )
     if row["quantity"] == "step_time":
@@ -137,7 +144,8 @@ def point_work(shape: Shape, row: pd.Series, *, units: int) -> dict[str, float]:
         context = T + (generated + 1) // 2  # of the middle step
         flops = decode_flops(shape, context, batch_size=B)
         moved = decode_bytes(shape, context, batch_size=B)
-        work["blocks"] = float(n * B * heads)
+        work["sequence_channels"] = float(n * B * shape.d_model)
+        work["row_channels"] = float(n * shape.d_model) if B == 1 else 0.0
         if attention:
             # The cache is allocated, and walked along, for the longest sequence to come.
             work["key_rounds"] = n * rounds * (T + generated)
@@ -147,20 +155,28 @@ def point_work(shape: Shape, row: pd.Series, *, units: int) -> dict[str, float]:
         moved = prefill_bytes(shape, T, batch_size=B)
         rows = B * T
         work["prompt_logit_flops"] = 2.0 * B * (T - 1) * shape.d_model * shape.vocab_size
+        work["prompt_logit_bytes"] = LOGIT_BYTES * B * (T - 1) * shape.vocab_size
         if isinstance(shape, TransformerShape):
             work["pair_flops"] = flops.sequence_mixing  # fused: its rate has the keys and values
             work["channels"] = float(n * heads * shape.head_dim * rows)
         else:
             work["chunk_rounds"] = n * rounds * -(-T // shape.chunk_size)
+    head = 2.0 * B * shape.d_model * shape.vocab_size
     return work | {
         "decode": float(row["quantity"] == "step_time"),
         "many_rows": float(rows > 1),
         "layers": float(n),
-        "linear_flops": flops.linear,
+        "linear_flops": flops.linear - head,
+        "head_flops": head,
         "weight_bytes": moved.weights,
         "activation_bytes": moved.activations,
         "cache_bytes": 0.0 if work["pair_flops"] else moved.cache,
     }
+
+
+def total_flops(work: dict[str, float]) -> float:
+    """FLOPs of the products with weights, the vocabulary's included, and of a prompt's pairs."""
+    return work["linear_flops"] + work["head_flops"] + work["pair_flops"]
 
 
 def table_work(table: pd.DataFrame, device: Device, shapes: list[Shape] | None = None) -> Work:
@@ -201,7 +217,7 @@ def apparent_device(table: pd.DataFrame, *, units: int = 1) -> Device:
     for shape, (_, row) in zip(shapes, table.iterrows(), strict=True):
         work = point_work(shape, row, units=units)
         seconds = float(row["seconds"])
-        flops.append((work["linear_flops"] + work["pair_flops"]) / seconds)
+        flops.append(total_flops(work) / seconds)
         bandwidth.append((work["weight_bytes"] + work["cache_bytes"]) / seconds)
     return Device(
         name="apparent",

@@ -222,7 +222,7 @@ def _load(
         if entry.kind != "latency":
             raise InputError(f"holds {entry.kind}, not latencies", where=entry.name)
         table, digest = load_table(table_path(entry.name, folder=folder))
-        return table, entry.name, digest, []
+        return entry.prepare.derive(table), entry.name, digest, list(entry.prepare.notes)
     path = Path(source)
     raw = read_bytes(path)
     if (foreign := read_foreign(path, raw)) is not None:

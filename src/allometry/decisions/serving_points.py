@@ -1,0 +1,67 @@
+"""Points of serving: sizes, losses and timings of one architecture at one context."""
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from allometry.decisions.latency import check_points
+from allometry.decisions.prediction import predict_draws
+from allometry.errors import InputError
+from allometry.inference import Posterior, interval_columns
+from allometry.inference.latency_posterior import LatencyPosterior
+
+Draws = npt.NDArray[np.float64]
+SIZES = 25
+"""Sizes tried between the ends of the timed range."""
+
+
+def interval(name: str, draws: Draws) -> dict[str, float]:
+    """Interval columns of some draws as plain numbers; NaN if there are none."""
+    columns = interval_columns(name, draws if len(draws) else np.full(1, np.nan))
+    return {key: float(value) for key, value in columns.items()}
+
+
+def nearest_context(loss: Posterior, architecture: str, context_length: int) -> int | None:
+    """Context length of that architecture's groups nearest to one; None if groups have none."""
+    groups = loss.groups
+    if "context_length" not in groups:
+        return None
+    own = groups[groups["architecture"].astype(str) == architecture]
+    if own.empty:
+        raise InputError(f"no losses of architecture {architecture!r}", where="serving")
+    contexts = own["context_length"].astype(float).to_numpy()
+    return int(contexts[np.abs(np.log(contexts / context_length)).argmin()])
+
+
+def losses_at(
+    loss: Posterior, architecture: str, context_length: int, params: Draws, tokens: Draws
+) -> Draws:
+    """Draws of the loss of the group trained at the nearest context, shape (draw, point)."""
+    nearest = nearest_context(loss, architecture, context_length)
+    points = pd.DataFrame({"params": params, "tokens": tokens, "architecture": architecture})
+    if nearest is not None:
+        points["context_length"] = nearest
+    return np.asarray(predict_draws(loss, points)[0])
+
+
+def sizes_tried(latency: LatencyPosterior, params: "npt.ArrayLike | None") -> Draws:
+    """Sizes asked for, or a grid over those that were timed."""
+    if params is not None:
+        return np.atleast_1d(np.asarray(params, dtype=float))
+    timed = latency.idata["constant_data"]["params"].to_numpy()
+    return np.geomspace(timed.min(), timed.max(), SIZES)
+
+
+def family_points(
+    architecture: str,
+    params: "npt.ArrayLike",
+    contexts: "npt.ArrayLike",
+    batches: "npt.ArrayLike",
+    quantity: str,
+) -> pd.DataFrame:
+    """Points of an architecture, each with the family's shape nearest to its params."""
+    rows = pd.MultiIndex.from_product(
+        [np.atleast_1d(params), np.atleast_1d(contexts), np.atleast_1d(batches)],
+        names=["params", "prefill_length", "batch_size"],
+    ).to_frame(index=False)
+    return check_points(rows.assign(architecture=architecture, quantity=quantity))
