@@ -117,7 +117,7 @@ def predict_command(
 ) -> int:
     """Loss of runs that have not been made.
 
-    ``loss`` is the law with its drift beyond the data; ``run_loss`` adds the noise of one run.
+    ``loss`` is the law with its discrepancy; ``run_loss`` adds the noise of one run.
 
     Parameters
     ----------

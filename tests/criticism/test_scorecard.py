@@ -1,0 +1,157 @@
+"""The scorecard: regrets of sizes, averages, the table that predictions quote, and its folder."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from allometry.cli import main
+from allometry.criticism.baseline import HuberFit
+from allometry.criticism.decision_score import _held_out_budgets, _valley
+from allometry.criticism.reach import reach_rows, write_reach
+from allometry.criticism.score_summary import POOLED, regret_rows, score_rows
+from allometry.criticism.scorecard import cases, scorecard
+from allometry.criticism.scores import normal_log_score, width
+from allometry.errors import InputError
+from allometry.inference import Sampler
+
+
+def budget(flops: float = 1e20, best: float = 1e9, curvature: float = 0.02) -> pd.DataFrame:
+    """Seven sizes around the best, with realised FLOPs that scatter by some percent."""
+    params = best * np.geomspace(0.3, 3.0, 7)
+    realised = flops * np.exp(0.04 * np.asarray([0, 1, -1, 1, 0, -1, 0]))
+    log_loss = 1.0 + curvature * np.log(params / best) ** 2 - 0.05 * np.log(realised / flops)
+    return pd.DataFrame({"params": params, "loss": np.exp(log_loss), "_flops": realised})
+
+
+def test_a_valley_gives_the_regret_of_any_size():
+    valley = _valley(budget())
+    assert np.exp(valley.log_best) == pytest.approx(1e9, rel=1e-6)
+    assert valley.regret(2e9) == pytest.approx(0.02 * np.log(2.0) ** 2, rel=1e-6)
+    assert valley.regret(1e9) == pytest.approx(0.0, abs=1e-12)
+    assert np.isnan(valley.regret(np.nan))
+
+
+def test_a_size_beyond_the_runs_has_the_regret_of_their_edge():
+    valley = _valley(budget())
+    assert valley.regret(1e12) == pytest.approx(0.02 * np.log(3.0) ** 2, rel=1e-6)
+
+
+def test_a_budget_without_a_minimum_among_its_runs_is_not_scored():
+    assert _valley(budget(curvature=-0.02)) is None
+    falling = budget()
+    falling["loss"] = falling["loss"] * (falling["params"] / 1e9) ** -0.2
+    assert _valley(falling) is None
+
+
+def test_held_out_budgets_are_windows_with_enough_sizes():
+    runs = pd.concat([budget(1e20), budget(1e21), budget(1e22).iloc[:4]])
+    found = _held_out_budgets(runs)
+    assert [len(part) for _, part in found] == [7, 7]
+    np.testing.assert_allclose([flops for flops, _ in found], [1e20, 1e21], rtol=0.02)
+    one_size = budget(1e20).assign(params=1e9)
+    assert _held_out_budgets(one_size) == []
+
+
+def scored(table: str = "chinchilla", **changes: object) -> pd.DataFrame:
+    columns: dict[str, object] = {"holdout": "largest", "number": 0, "error": 0.02, "crps": 0.01}
+    columns |= {"log_score": 3.0, "distance": [2.0, 50.0]}
+    for level in (50, 80, 90):
+        columns |= {f"covered_{level}": level == 90, f"width_{level}": level / 1000}
+    theirs = {f"baseline_{k}": v for k, v in columns.items() if k not in ("holdout", "number")}
+    return pd.DataFrame({"table": table} | columns | theirs | changes)
+
+
+def test_averages_are_pooled_over_public_tables_only():
+    runs = pd.concat([scored(), scored("farseer", error=0.04), scored("synthetic", error=9.0)])
+    table = score_rows(runs).set_index(["table", "holdout", "distance"])
+    pooled = table.loc[(POOLED, "both", "all")]
+    assert pooled["runs"] == 4
+    assert pooled["rmse"] == pytest.approx(100 * np.sqrt((0.02**2 + 0.04**2) / 2))
+    assert (pooled["coverage_50"], pooled["coverage_90"]) == (0.0, 1.0)
+    assert pooled["width_90"] == pytest.approx(9.0)
+    assert table.loc[("synthetic", "largest", "all"), "rmse"] == pytest.approx(900.0)
+    assert table.loc[(POOLED, "both", "11-100x"), "runs"] == 2
+
+
+def test_regrets_are_compared_where_both_answer():
+    decisions = pd.DataFrame(
+        {
+            "table": "farseer",
+            "holdout": "every",
+            "regret_posterior": [0.01, 0.03],
+            "regret_parabola": [0.02, np.nan],
+            "regret_approach_3": [0.05, 0.07],
+        }
+    )
+    row = regret_rows(decisions).iloc[-1]
+    assert (row["budgets"], row["compared_parabola"]) == (2, 1)
+    assert row["regret_posterior"] == pytest.approx(2.0)
+    assert row["regret_posterior_there"] == pytest.approx(1.0)
+    assert row["regret_parabola"] == pytest.approx(2.0)
+    assert row["regret_approach_3"] == pytest.approx(6.0)
+
+
+def test_reach_is_written_as_it_is_read(tmp_path):
+    runs = pd.concat([scored(), scored("farseer"), scored("synthetic")])
+    rows = reach_rows(runs)
+    assert [(row.low, row.high, row.runs, row.studies) for row in rows] == [
+        (1.0, 2.0, 2, 2),
+        (30.0, 100.0, 2, 2),
+    ]
+    document = json.loads(write_reach(runs, tmp_path / "reach.json").read_text())
+    assert document["farthest"] == 50.0
+    assert document["rows"][0]["median_error"] == 2.0
+    assert [path.name for path in tmp_path.iterdir()] == ["reach.json"]
+
+
+def test_scores_of_draws_are_those_of_their_normal():
+    rng = np.random.default_rng(0)
+    draws = rng.normal(2.0, 0.5, size=(4000, 3))
+    observed = np.asarray([2.0, 2.5, 0.0])
+    exact = stats.norm(draws.mean(axis=0), draws.std(axis=0)).logpdf(observed)
+    np.testing.assert_allclose(normal_log_score(draws, observed), exact)
+    # Of a unit normal: 2 x 1.645; the sample quantiles of 4,000 draws are off by 3 %.
+    np.testing.assert_allclose(width(draws, 0.9), 0.5 * 3.29, rtol=0.06)
+
+
+def test_a_baseline_survives_its_json():
+    rng = np.random.default_rng(0)
+    fit = HuberFit(
+        theta=np.asarray([0.3, 0.4, 0.5, 6.0, 7.0]),
+        objective=0.1,
+        bootstrap=rng.normal(size=(4, 5)),
+        residuals=rng.normal(size=9),
+        starts=3,
+    )
+    again = HuberFit.from_json(json.loads(json.dumps(fit.to_json())))
+    for name in ("theta", "bootstrap", "residuals"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(fit, name))
+    params, tokens = np.asarray([1e8, 1e9]), np.asarray([1e10, 1e11])
+    E, A, B = np.exp(0.5), np.exp(6.0), np.exp(7.0)
+    expected = np.log(E + A * params**-0.3 + B * tokens**-0.4)
+    np.testing.assert_allclose(again.log_loss(params, tokens), expected)
+
+
+def test_unknown_tables_and_no_runs_are_refused(capsys, tmp_path):
+    with pytest.raises(InputError, match="nonsense"):
+        cases(["nonsense"])
+    folder = str(tmp_path / "card")
+    assert main(["validate", "--scorecard", "-o", folder, "--table", "nonsense"]) == 2
+    assert "nonsense" in capsys.readouterr().err
+    assert main(["validate"]) == 2
+    assert "no runs to validate" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_scorecard_goes_on_from_its_folder(tmp_path):
+    options = {"tables": ["synthetic"], "bootstraps": 2}
+    sampler = Sampler(method="laplace", chains=2, draws=100, starts=1)
+    first = scorecard(tmp_path, sampler=sampler, **options)
+    made = {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    again = scorecard(tmp_path, sampler=sampler, **options)
+    assert made == {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    pd.testing.assert_frame_equal(first.runs, again.runs)
+    assert again.cpu_seconds == pytest.approx(first.cpu_seconds)
