@@ -31,8 +31,8 @@ from allometry.priors.studies import StudySummary, summarise_study
 GROUPS = {
     "chinchilla": ["all"],
     "farseer": ["all"],
-    "overtraining": ["c4_original", "rw_original"],
-    "xlstm": ["transformer/8192", "xlstm/8192", "xlstm/2048"],
+    "overtraining": ["c4_original", "rpj"],
+    "xlstm": ["transformer/8192", "xlstm/8192"],
 }
 CUTOFF = 0.1
 """Runs to fit have at most this share of the group's largest compute."""

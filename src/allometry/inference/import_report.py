@@ -20,7 +20,13 @@ from allometry.inference.imported import (
 )
 from allometry.inference.importing import BoundPrior
 from allometry.inference.model import STUDENT_DF, RunArrays, expected_log_loss
-from allometry.inference.worth import MOST_RUNS, prior_precision, run_information, runs_worth
+from allometry.inference.worth import (
+    MOST_RUNS,
+    location_information,
+    prior_precision,
+    run_information,
+    runs_worth,
+)
 from allometry.laws import Law, Point
 
 Values = npt.NDArray[np.float64]
@@ -150,7 +156,11 @@ def _words(
     text = f"prior of the {about} from {called}"
     if worth is not None:
         runs = f"more than {MOST_RUNS:.0g}" if worth >= MOST_RUNS else f"about {worth:.2g}"
-        text += f" is worth {runs} more runs like these"
+        text += (
+            f" is worth {runs} more runs like these"
+            if worth >= 1
+            else " narrows a prediction at ten times the largest budget by less than one more run"
+        )
     weight = f"weight of the default prior {vague:.2g} before and {posterior[0]:.2g} after the runs"
     if posterior[0] > CONFLICT_WEIGHT:
         return f"{text}, but the runs contradict it and it was mostly set aside ({weight})"
@@ -188,15 +198,14 @@ def _worth(source: ImportedSource, law: Law, sites: Arrays, runs: RunArrays) -> 
     theta = sites["theta"].mean(axis=0)[:, group]
     k = len(law.names)
     mixture = source.mixture
-    weights = np.exp(np.asarray(mixture.log_weights))
-    means = np.asarray(mixture.means)
     width = k if source.law_part == "full" else k - 1
-    scales = np.linalg.inv(np.asarray(mixture.factors))
-    df = float(mixture.df)
-    inflation = df / (df - 2.0)
-    within = np.einsum("m,mij,mkj->ik", weights, scales, scales) * inflation
-    apart = means - weights @ means
-    covariance = (within + np.einsum("m,mi,mj->ij", weights, apart, apart))[:width, :width]
+    roots = np.linalg.inv(np.asarray(mixture.factors))
+    known = location_information(
+        np.exp(np.asarray(mixture.log_weights)),
+        np.asarray(mixture.means)[:, :width],
+        (roots @ np.swapaxes(roots, 1, 2))[:, :width, :width],
+        float(mixture.df),
+    )
     sds = 1.0 / np.asarray(source.factors)[:, :, 0, 0]
     default = 1.0 / (np.exp(np.asarray(_node_weights(source))) * sds**2).sum(axis=1)
     information, ahead = run_information(
@@ -209,7 +218,7 @@ def _worth(source: ImportedSource, law: Law, sites: Arrays, runs: RunArrays) -> 
     precision = prior_precision(
         law,
         theta - np.asarray(source.offset),
-        covariance,
+        known,
         np.asarray(source.shift),
         law_part=source.law_part,
         level=np.asarray(source.level),

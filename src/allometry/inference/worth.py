@@ -1,9 +1,9 @@
 """What a prior is worth in runs: how many more of a design would teach as much.
 
 Everything is linear around one set of coefficients. With P0 the precision of the default prior, P
-that of the imported one, I the information of one run averaged over a design, and c the slope of a
-run's log loss at ten times the largest budget in the coefficients, a prior is worth the n for which
-``c' (P0 + (n0 + n) I)^-1 c = c' (P + n0 I)^-1 c``, n0 being the runs that there are.
+the expected information of the imported one, I that of one run averaged over a design, and c the
+slope of a run's log loss at ten times the largest budget in the coefficients, a prior is worth the
+n for which ``c' (P0 + (n0 + n) I)^-1 c = c' (P + n0 I)^-1 c``, n0 being the runs that there are.
 """
 
 import jax
@@ -68,14 +68,14 @@ def run_information(
 def prior_precision(
     law: Law,
     theta: Values,
-    covariance: Values,
+    information: Values,
     shift: Values,
     *,
     law_part: LawPart,
     level: Values,
     default_precision: Values,
 ) -> Values:
-    """Precision (k, k) in this study's coefficients of a prior with that covariance of quantities.
+    """Precision (k, k) in this study's coefficients of a prior with that information on quantities.
 
     A prior of the shape alone leaves the level to the default prior (diagonal precision).
     """
@@ -86,11 +86,39 @@ def prior_precision(
 
         jacobian = np.asarray(jax.jacfwd(quantities)(jnp.asarray(theta)))
     if law_part == "full":
-        return np.asarray(jacobian.T @ np.linalg.solve(covariance, jacobian))
+        return np.asarray(jacobian.T @ information @ jacobian)
     part = jacobian[1:]
     row = level * default_precision
     of_level = np.outer(row, row) / row.sum()
-    return np.asarray(part.T @ np.linalg.solve(covariance, part) + of_level)
+    return np.asarray(part.T @ information @ part + of_level)
+
+
+def location_information(
+    weights: Values, means: Values, scales: Values, df: float, *, draws: int = 2000, seed: int = 0
+) -> Values:
+    """Expected information (d, d) of a mixture of Student-t about its own location.
+
+    E[score score'] over its draws, as in the expected-local-information-ratio of Neuenschwander et
+    al. 2020: unlike the inverse covariance it does not count heavy tails against the middle.
+    """
+    rng = np.random.default_rng([seed, 16])
+    d = means.shape[1]
+    component = rng.choice(len(weights), size=draws, p=weights / weights.sum())
+    roots = np.linalg.cholesky(scales)
+    z = np.einsum("nij,nj->ni", roots[component], rng.normal(size=(draws, d)))
+    x = means[component] + z * np.sqrt(df / rng.chisquare(df, size=draws))[:, None]
+    logs, scores = [], []
+    for weight, mean, scale, root in zip(weights, means, scales, roots, strict=True):
+        pulled = np.linalg.solve(scale, (x - mean).T).T
+        distance = ((x - mean) * pulled).sum(axis=1)
+        scores.append(-pulled * ((df + d) / (df + distance))[:, None])
+        log_det = np.log(np.diag(root)).sum()
+        fall = -0.5 * (df + d) * np.log1p(distance / df)
+        logs.append(np.log(np.maximum(weight, 1e-300)) - log_det + fall)
+    share = np.exp(np.stack(logs) - np.max(logs, axis=0))
+    share /= share.sum(axis=0)
+    score = (share[:, :, None] * np.stack(scores)).sum(axis=0)
+    return np.asarray(score.T @ score / draws)
 
 
 def runs_worth(

@@ -5,9 +5,17 @@ import numpy as np
 
 from allometry.inference import Posterior
 from allometry.inference.imported import LawPart
-from allometry.inference.worth import prior_precision, run_information, runs_worth
+from allometry.inference.worth import (
+    location_information,
+    prior_precision,
+    run_information,
+    runs_worth,
+)
 from allometry.laws import Point
 from allometry.priors.file import NOISE_QUANTITIES, PriorFile
+
+NORMAL_DF = 1e7
+"""Stands for the degrees of freedom of a normal."""
 
 NEW_STUDY_RUNS = 8.0
 """Runs that the prior is beside: without any, the level of loss would swamp everything else."""
@@ -38,7 +46,10 @@ def worth_of_file(file: PriorFile, posterior: Posterior) -> float | None:
     width = k if part == "full" else k - 1
     found = []
     for i in range(max(len(file.groups), 1) if file.kind == "groups" else 1):
-        covariance = file.mixture.marginal(first[i * width : (i + 1) * width]).covariance
+        mixture = file.mixture.marginal(first[i * width : (i + 1) * width])
+        known = location_information(
+            mixture.weights, mixture.means, mixture.scales, mixture.df or NORMAL_DF
+        )
         if file.kind == "groups":
             labels = file.groups[i]
             same = [posterior.groups[n].astype(str) == str(v) for n, v in labels.items()]
@@ -62,7 +73,7 @@ def worth_of_file(file: PriorFile, posterior: Posterior) -> float | None:
         precision = prior_precision(
             law,
             centre,
-            covariance,
+            known,
             np.zeros(3),
             law_part=part,
             level=np.ones(k),
