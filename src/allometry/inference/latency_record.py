@@ -1,15 +1,25 @@
 """What a latency posterior knows of its own making, as JSON in the file's root attributes."""
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 from allometry.accounting.devices import Device
-from allometry.errors import InputError
 from allometry.inference.convergence import Convergence
+from allometry.inference.record_json import (
+    RecordFormat,
+    convergence_from,
+    plain,
+    read_record,
+    record_texts,
+)
 
-LATENCY_SCHEMA_VERSION = 1
+FORMAT = RecordFormat(
+    attribute="allometry_latency_schema",
+    version=2,  # 2: effects by setting, other coefficients
+    kind="a latency posterior of allometry",
+    command="allometry latency fit",
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,10 +69,7 @@ class LatencyRecord:
     def to_attributes(self) -> dict[str, str]:
         """One JSON text for each field, with the schema version."""
         document = {field.name: getattr(self, field.name) for field in fields(self)}
-        for name in ("device", "convergence"):
-            document[name] = asdict(document[name])
-        texts = {name: json.dumps(value) for name, value in document.items()}
-        return {"allometry_latency_schema": json.dumps(LATENCY_SCHEMA_VERSION)} | texts
+        return record_texts(FORMAT, plain(document, ("device", "convergence")))
 
     @staticmethod
     def from_attributes(attributes: Mapping[str, Any], *, source: str) -> "LatencyRecord":
@@ -73,30 +80,18 @@ class LatencyRecord:
         InputError
             If the attributes are not those of a latency posterior, or of another schema version.
         """
-        if "allometry_latency_schema" not in attributes:
-            hint = "Give a file that allometry latency fit wrote."
-            raise InputError("not a latency posterior of allometry", where=source, hint=hint)
-        try:
-            found = json.loads(attributes["allometry_latency_schema"])
-            if found != LATENCY_SCHEMA_VERSION:
-                what = f"schema version {found}, this package reads {LATENCY_SCHEMA_VERSION}"
-                raise InputError(what, where=source, hint="Fit again with this version.")
-            values = {f.name: json.loads(attributes[f.name]) for f in fields(LatencyRecord)}
-            convergence = values["convergence"]
-            for name in ("reasons", "advice"):
-                convergence[name] = tuple(convergence[name])
-            return LatencyRecord(
-                **values
-                | {
-                    "architectures": tuple(values["architectures"]),
-                    "device": Device(**values["device"]),
-                    "convergence": Convergence(**convergence),
-                    "excluded": tuple((int(n), str(why)) for n, why in values["excluded"]),
-                    "warnings": tuple(values["warnings"]),
-                }
-            )
-        except InputError:
-            raise
-        except (KeyError, TypeError, ValueError) as error:
-            what = f"damaged record ({type(error).__name__}: {error})"
-            raise InputError(what, where=source, hint="Fit again.") from error
+        names = [field.name for field in fields(LatencyRecord)]
+        return read_record(FORMAT, attributes, names, _from_document, source=source)
+
+
+def _from_document(document: dict[str, Any]) -> LatencyRecord:
+    return LatencyRecord(
+        **document
+        | {
+            "architectures": tuple(document["architectures"]),
+            "device": Device(**document["device"]),
+            "convergence": convergence_from(document["convergence"]),
+            "excluded": tuple((int(n), str(why)) for n, why in document["excluded"]),
+            "warnings": tuple(document["warnings"]),
+        }
+    )

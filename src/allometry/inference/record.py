@@ -1,19 +1,29 @@
 """What a posterior knows of its own making, as plain JSON in the file's root attributes."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from allometry.accounting import CostModel
-from allometry.errors import InputError
 from allometry.inference.convergence import Convergence
 from allometry.inference.drift import Drift
 from allometry.inference.import_report import ImportOutcome
 from allometry.inference.loss_priors import LossPriors
+from allometry.inference.record_json import (
+    RecordFormat,
+    convergence_from,
+    plain,
+    read_record,
+    record_texts,
+)
 from allometry.laws import Scale
 
-SCHEMA_VERSION = 1
+FORMAT = RecordFormat(
+    attribute="allometry_schema",
+    version=1,
+    kind="a posterior of allometry",
+    command="allometry fit",
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,11 +85,8 @@ class Record:
         """One JSON text for each field, with the schema version."""
         document = {field.name: getattr(self, field.name) for field in fields(self)}
         document["cost"] = self.cost.to_dict()
-        for name in ("scale", "drift", "convergence", "priors"):
-            document[name] = asdict(document[name])
         document["imported"] = [asdict(outcome) for outcome in self.imported]
-        texts = {name: json.dumps(value) for name, value in document.items()}
-        return {"allometry_schema": json.dumps(SCHEMA_VERSION)} | texts
+        return record_texts(FORMAT, plain(document, ("scale", "drift", "convergence", "priors")))
 
     @staticmethod
     def from_attributes(attributes: Mapping[str, Any], *, source: str) -> "Record":
@@ -90,36 +97,24 @@ class Record:
         InputError
             If the attributes are not those of a posterior, or of another schema version.
         """
-        if "allometry_schema" not in attributes:
-            hint = "Give a file that allometry fit wrote."
-            raise InputError("not a posterior of allometry", where=source, hint=hint)
-        try:
-            version = json.loads(attributes["allometry_schema"])
-            if version != SCHEMA_VERSION:
-                what = f"schema version {version}, this package reads {SCHEMA_VERSION}"
-                raise InputError(what, where=source, hint="Fit again with this version.")
-            texts = {"imported": "[]"} | dict(attributes)  # absent in files of older versions
-            document = {field.name: json.loads(texts[field.name]) for field in fields(Record)}
-            convergence = document["convergence"]
-            for name in ("reasons", "advice"):
-                convergence[name] = tuple(convergence[name])
-            return Record(
-                **document
-                | {
-                    "by": tuple(document["by"]),
-                    "parents": tuple(document["parents"]),
-                    "excluded": tuple(document["excluded"]),
-                    "warnings": tuple(document["warnings"]),
-                    "scale": Scale(**document["scale"]),
-                    "cost": CostModel.from_dict(document["cost"]),
-                    "drift": Drift(**document["drift"]),
-                    "priors": LossPriors.from_json(document["priors"]),
-                    "convergence": Convergence(**convergence),
-                    "imported": tuple(map(ImportOutcome.from_json, document["imported"])),
-                }
-            )
-        except InputError:
-            raise
-        except (KeyError, TypeError, ValueError) as error:
-            what = f"damaged record ({type(error).__name__}: {error})"
-            raise InputError(what, where=source, hint="Fit again.") from error
+        texts = {"imported": "[]"} | dict(attributes)  # absent in files of older versions
+        names = [field.name for field in fields(Record)]
+        return read_record(FORMAT, texts, names, _from_document, source=source)
+
+
+def _from_document(document: dict[str, Any]) -> Record:
+    return Record(
+        **document
+        | {
+            "by": tuple(document["by"]),
+            "parents": tuple(document["parents"]),
+            "excluded": tuple(document["excluded"]),
+            "warnings": tuple(document["warnings"]),
+            "scale": Scale(**document["scale"]),
+            "cost": CostModel.from_dict(document["cost"]),
+            "drift": Drift(**document["drift"]),
+            "priors": LossPriors.from_json(document["priors"]),
+            "convergence": convergence_from(document["convergence"]),
+            "imported": tuple(map(ImportOutcome.from_json, document["imported"])),
+        }
+    )
