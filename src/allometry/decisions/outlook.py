@@ -32,7 +32,7 @@ def drifted(
 
     For questions about a budget; a discrepancy at given params and tokens is that of `drifted_at`.
     """
-    found = discrepancy_along(posterior, group, flops)
+    found = discrepancy_along(posterior, posterior.alike()[group], flops)
     return _with_discrepancy(posterior, group, log_loss, *found)
 
 
@@ -44,13 +44,15 @@ def drifted_at(
     log_loss: Draws,
 ) -> Draws:
     """Log loss (draw, point) of the law with its discrepancy at params and tokens (point,)."""
-    found = discrepancy_at(posterior, group, params, tokens)
+    found = discrepancy_at(posterior, posterior.alike()[group], params, tokens)
     return _with_discrepancy(posterior, group, log_loss, *found)
 
 
 def _with_discrepancy(
     posterior: Posterior, group: npt.NDArray[np.int64], log_loss: Draws, mean: Draws, sd: Draws
 ) -> Draws:
+    # How far off the level of a group that was never run may be is in its coefficients: within the
+    # runs of the group that it is alike to, its discrepancy is as small as there.
     # One number a draw and group: the errors of a law share their sign along a group's budgets.
     scale = posterior.record.drift.scale
     if scale == 0:

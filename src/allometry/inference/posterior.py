@@ -85,6 +85,16 @@ class Posterior:
             return np.asarray(data["unseen"].to_numpy(), dtype=bool)
         return np.zeros(len(self.groups), dtype=bool)
 
+    def alike(self) -> npt.NDArray[np.int64]:
+        """The group whose runs say where the law of each group is known, shape (group,).
+
+        Itself; of a group that was never run the least explored one of its architecture, or of all.
+        """
+        data = self.idata["constant_data"]
+        if "alike" in data:
+            return np.asarray(data["alike"].to_numpy(), dtype=np.int64)
+        return np.arange(len(self.groups))
+
     def with_groups(self, labels: pd.DataFrame) -> "Posterior":
         """The posterior with groups that were never run, drawn from the population.
 

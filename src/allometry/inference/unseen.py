@@ -121,20 +121,23 @@ def _constants(
 ) -> xr.Dataset:
     """Constant data with what unseen groups have instead of runs of their own."""
     largest, smallest = posterior.largest_flops(), posterior.smallest_flops()
-    added_largest, added_smallest = [], []
+    alike = list(posterior.alike())
     for row in rows:
         own = _groups_of(posterior, str(next(iter(row.values()))))
         own = own if len(own) else np.flatnonzero(~posterior.unseen)
         # As far as every group of the architecture was run: a larger one tells of its context only.
-        added_largest.append(float(largest[own].min()))
-        added_smallest.append(float(smallest[own].min()))
+        least = int(own[largest[own].argmin()])
+        alike.append(least)
+        largest = np.append(largest, largest[least])
+        smallest = np.append(smallest, smallest[own].min())
     unseen = [*posterior.unseen, *([True] * len(rows))]
     data = posterior.idata["constant_data"].to_dataset()
     data = data.drop_vars([n for n in data.variables if "group" in data[n].dims])
     every = [*map(str, posterior.idata["posterior"]["group"].to_numpy()), *names]
     return data.assign_coords(group=every).assign(
-        largest_flops=("group", np.concatenate([largest, added_largest])),
-        smallest_flops=("group", np.concatenate([smallest, added_smallest])),
+        largest_flops=("group", largest),
+        smallest_flops=("group", smallest),
+        alike=("group", np.array(alike, dtype=np.int64)),
         unseen=("group", np.array(unseen)),
     )
 
