@@ -103,4 +103,4 @@ def _adapted(z: Values, log_ratio: Values) -> tuple[Values, Values]:
     centre = weights @ z
     apart = z - centre
     covariance = (weights[:, None] * apart).T @ apart + RIDGE * np.eye(z.shape[1])
-    return centre, np.linalg.cholesky(covariance)
+    return centre, np.asarray(np.linalg.cholesky(covariance), dtype=np.float64)
