@@ -49,7 +49,7 @@ def test_effective_rates_are_positive_and_below_the_peak(fitted_latency):
 def test_recurrent_step_is_flat_in_context_and_attention_grows(fitted_latency, timed):
     posterior, table = fitted_latency, timed
     shapes = table[table["quantity"] == "step_time"].drop_duplicates(["architecture", "params"])
-    points = pd.concat([shapes.assign(prefill_length=t) for t in (128, 16384)])
+    points = pd.concat([shapes.assign(prefill_length=t) for t in (128, 8192)])
     found = predict_latency(posterior, points)
     ratio = found.groupby(["architecture", "params"])["seconds_median"].agg(
         lambda s: s.iloc[1] / s.iloc[0]

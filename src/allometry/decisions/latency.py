@@ -211,6 +211,12 @@ class _Effects:
         self._posterior, self._rng, self._common = posterior, rng, common
         self._work_spread = np.exp(posterior.draws("log_work_spread"))
         self._known: dict[str, tuple[Draws, Draws]] = {}
+        self._beyond: dict[str, Draws] = {}
+        known = posterior.idata["constant_data"]
+        prompts = pd.Series(known["prefill_length"].to_numpy())
+        self._longest = prompts.groupby(known["setting_index"].to_numpy()).max().to_dict()
+        names = posterior.idata["posterior"]["setting"].to_numpy()
+        self._index = {str(name): i for i, name in enumerate(names)}
 
     def of_cell(self, row: pd.Series) -> tuple[Draws, Draws]:
         cell = _cell(row)
@@ -220,7 +226,16 @@ class _Effects:
     def of_setting(self, row: pd.Series) -> tuple[Draws, Draws]:
         setting = setting_name(_cell(row), float(row["batch_size"]))
         found = self._posterior.setting_effects(setting)
-        return self._new(setting, row, self._new_setting) if found is None else found
+        if found is None:
+            return self._new(setting, row, self._new_setting)
+        doublings = np.log2(float(row["prefill_length"]) / self._longest[self._index[setting]])
+        if doublings <= 0:
+            return found
+        # Kernels change with the prompt too: a random walk, one kernel spread a doubling.
+        if setting not in self._beyond:
+            self._beyond[setting] = self._rng.normal(size=self._posterior.n_draws)
+        spread = self._posterior.kernel_spread(str(row["architecture"]), str(row["quantity"]))
+        return found[0] + np.sqrt(doublings) * spread * self._beyond[setting], found[1]
 
     def _new(
         self, name: str, row: pd.Series, draw: Callable[[pd.Series], tuple[Draws, Draws]]
