@@ -55,8 +55,7 @@ PUBLISHED = pd.DataFrame(
 def fit_runs(runs: str, *, seed: int = 0, sampler: Sampler | None = None) -> Posterior:
     """The default model on a runs table, with a progress bar."""
     with stages() as bar:
-        # A sweep's table has its planned `budget` beside the realised flops.
-        table = read_runs(runs, aliases={"flops": "flops"})
+        table = read_runs(runs)
         return fit(table, sampler=sampler or Sampler(), seed=seed, progress=bar)
 
 
