@@ -139,7 +139,11 @@ def scorecard(
         Called with what is being done, steps done and steps in all.
     """
     place = Path(folder)
-    place.mkdir(parents=True, exist_ok=True)
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        what = f"no folder for fits can be made: {error}"
+        raise InputError(what, where=str(place), hint="Name another --folder.") from error
     chosen = list(tables) if tables else tables_here()
     todo = cases(chosen)
     runs, decisions, seconds = [], [], 0.0
