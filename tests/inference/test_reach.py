@@ -44,7 +44,7 @@ def test_the_sentence_quotes_the_row_of_its_distance():
     assert words.startswith("5 times the compute")
     assert f"{row.runs} hidden runs of {row.studies} public studies" in words
     assert f"{row.median_error:.1f} %" in words
-    assert f"{row.coverage_90:.0%}" in words
+    assert f"{100 * row.coverage_90:.0f} % lay within their" in words
 
 
 def test_nothing_vouches_beyond_the_farthest_hidden_run():

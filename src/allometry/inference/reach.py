@@ -74,8 +74,8 @@ def reach_sentence(factor: float) -> str:
     return (
         f"{begun}: {_range(found)} as far, predictions of {found.runs} hidden runs of "
         f"{found.studies} public studies were off by {found.median_error:.1f} % in the median and "
-        f"{found.high_error:.1f} % at the 90th percentile; {found.coverage_90:.0%} lay within "
-        f"their 90 % intervals."
+        f"{found.high_error:.1f} % at the 90th percentile; {100 * found.coverage_90:.0f} % lay "
+        f"within their 90 % intervals."
     )
 
 
