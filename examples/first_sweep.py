@@ -1,9 +1,9 @@
 # %% [markdown]
 # # From nothing to a posterior in five minutes
 #
-# A corpus of real text, a sweep of 24 tiny models (both architectures, three budgets), their valleys,
-# and a loss law fitted to them: every step is a command that you could type. Needs the extra
-# `train`. The sweep takes about five minutes of CPU time in all; each worker has a core.
+# A corpus of real text, a sweep of 24 tiny models (both architectures, three budgets), and a loss
+# law fitted to them: every step is a command that you could type. Needs the extra `train`. The sweep
+# takes about five minutes of CPU time in all; each worker has a core.
 #
 # Models of 12,000 to 80,000 params say nothing about large ones. What they show is the way.
 #

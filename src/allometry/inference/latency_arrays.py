@@ -105,7 +105,7 @@ def group_timings(table: pd.DataFrame) -> LatencyGrouping:
         phase=2 * architecture + step,
         cell=cell.astype(np.int64),
         setting=setting.astype(np.int64),
-        slot=pd.Series(setting).groupby(setting).cumcount().to_numpy(dtype=np.int64),
+        slot=pd.Series(setting).groupby(setting).cumcount().to_numpy().astype(np.int64),
     )
 
 

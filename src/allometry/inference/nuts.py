@@ -146,7 +146,10 @@ def sample(
     raw_keys = jax.vmap(jax.random.key_data)(keys)
     first = start(jnp.asarray(jitter[0]), raw_keys[0], data, whitening)
     leaves, tree = jax.tree.flatten((first, data, whitening))
-    shapes = tuple(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves)
+    shapes = tuple(
+        jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)  # type: ignore[no-untyped-call]
+        for leaf in leaves
+    )
     compiled = _compiled(program, warm_segments * SEGMENT, target, shapes, tree)
     states: list[Any] = [None] * chains
     kept: list[list[list[npt.NDArray[Any]]]] = [[] for _ in range(chains)]
