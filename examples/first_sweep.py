@@ -2,12 +2,12 @@
 # # From nothing to a posterior in five minutes
 #
 # A corpus of real text, a sweep of 24 tiny models (both architectures, three budgets), and a loss
-# law fitted to them: every step is a command that you could type. Needs the extra `train`. The sweep
-# takes about five minutes of CPU time in all; each worker has a core.
+# law fitted to them: every step is a command that you could type. Needs the extra `train`. The
+# sweep takes about five minutes of CPU time in all; each worker has a core.
 #
 # Models of 12,000 to 80,000 params say nothing about large ones. What they show is the way.
 #
-# Run it: `python examples/first_sweep.py`; everything lands in `first_sweep/`. Stopped and given
+# Run it: `python examples/first_sweep.py`; everything lands in `output/first_sweep/`. Stopped and given
 # again, it goes on where it was.
 
 # %%
@@ -37,7 +37,7 @@ def allometry(*arguments: str | Path) -> None:
 
 
 # %%
-def main(*, output: Path = Path("first_sweep"), workers: int | None = None) -> int:
+def main(*, output: Path = Path("output/first_sweep"), workers: int | None = None) -> int:
     """Build a corpus, train a small sweep on it, fit its runs, and plot.
 
     Parameters

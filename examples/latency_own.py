@@ -5,7 +5,7 @@
 # architectures on one CPU thread, timed by `data/measured/bench_latency.py` (torch, in a process
 # of its own: this one has JAX). The machine is shared: look at its drift before the timings.
 #
-# Run it: `python examples/latency_own.py`; figures land in `latency_own/`.
+# Run it: `python examples/latency_own.py`; figures land in `output/latency_own/`.
 
 # %%
 from pathlib import Path
@@ -19,7 +19,7 @@ from allometry.observations import read_latency
 from allometry.plots.latency import plot_roofline, plot_runtime
 
 TABLE = Path(__file__).parents[1] / "data" / "measured" / "latency.csv"
-FIGURES = Path("latency_own")
+FIGURES = Path("output/latency_own")
 
 
 # %%
@@ -68,7 +68,7 @@ def main() -> None:
     posterior = fit_latency(timings)
     print(posterior.record.convergence)
     print(errors(posterior, table).to_string(index=False))
-    FIGURES.mkdir(exist_ok=True)
+    FIGURES.mkdir(parents=True, exist_ok=True)
     for quantity in ("step_time", "ttft"):
         points = grid(table, quantity, (32, 64, 128, 256, 512, 1024, 2048, 4096))
         ax = plot_runtime(predict_latency(posterior, points, force=True), table)

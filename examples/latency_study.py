@@ -6,7 +6,7 @@
 # the study divides by 989 TFLOP/s, so the data sheet of an H100 SXM is taken.
 #
 # Run it: `python examples/latency_study.py [LATENCY_POSTERIOR [LOSS_POSTERIOR]]`. What is not given
-# is fitted (half a minute and a minute of CPU). Figures land in `latency_study/`.
+# is fitted (half a minute and a minute of CPU). Figures land in `output/latency_study/`.
 
 # %%
 import sys
@@ -23,7 +23,7 @@ from allometry.inference import LatencyPosterior, Posterior, fit, fit_latency
 from allometry.observations import read_latency, read_runs
 from allometry.plots.latency import plot_bottleneck, plot_frontier, plot_roofline, plot_runtime
 
-FIGURES = Path("latency_study")
+FIGURES = Path("output/latency_study")
 CONTEXTS = (128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536)
 SEVEN = {"transformer": 6_863_196_160.0, "xlstm": 6_865_424_896.0}
 WIDTHS = ("d_model", "n_layers", "n_heads", "d_ff", "head_dim_qk", "head_dim_v", "chunk_size")
@@ -67,7 +67,7 @@ def main(latency: str = "", loss: str = "") -> None:
     losses = Posterior.load(loss) if loss else fit(read_runs("xlstm"))
     print(posterior.record.convergence)
     print(posterior.summary().to_string(index=False))
-    FIGURES.mkdir(exist_ok=True)
+    FIGURES.mkdir(parents=True, exist_ok=True)
 
     # Time of a step against context: flat for the recurrent state, growing for attention.
     print(growth_with_context(posterior, table).to_string(index=False))
