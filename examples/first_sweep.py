@@ -7,8 +7,9 @@
 #
 # Models of 12,000 to 80,000 params say nothing about large ones. What they show is the way.
 #
-# Run it: `python examples/first_sweep.py`; everything lands in `output/first_sweep/`. Stopped and given
-# again, it goes on where it was.
+# Run it: `python examples/first_sweep.py`; everything lands in `output/first_sweep/`. Stopped and
+# given again, it goes on where it was.
+
 
 # %%
 import os
