@@ -2,7 +2,6 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 
@@ -12,7 +11,7 @@ import pandas as pd
 
 from allometry.accounting.devices import Device
 from allometry.errors import InputError
-from allometry.inference.convergence import Convergence, enough_draws, judge
+from allometry.inference.convergence import Convergence, judge
 from allometry.inference.latency_arrays import group_timings, latency_data
 from allometry.inference.latency_memory import memory_draws
 from allometry.inference.latency_model import LatencyData, LatencyProgram
@@ -28,12 +27,10 @@ from allometry.inference.latency_work import (
     usable_rows,
 )
 from allometry.inference.mode import Mode, find_mode
-from allometry.inference.nuts import MAX_TREE_DEPTH, ChainDraws, sample
+from allometry.inference.nuts import MAX_TREE_DEPTH, ChainDraws
+from allometry.inference.sampling import Stage, sample_from
 from allometry.laws.latency import latency_law, latency_law_names
 from allometry.observations import LatencyTable, read_latency
-
-Stage = Callable[[str, int, int], None]
-"""Called with what is being done, how much of it is done, and its total (0: unknown)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -203,26 +200,7 @@ def _draw(
             energy=np.zeros(shape),
             step_size=np.zeros(sampler.chains),
         )
-    if progress is not None:
-        progress("compiling the sampler", 0, 0)
-
-    def tell(done: int, total: int) -> None:
-        if progress is not None:
-            progress("sampling", done, total)
-
-    return sample(
-        program,
-        data,
-        mode.whitening,
-        chains=sampler.chains,
-        warmup=sampler.warmup,
-        draws=sampler.draws,
-        seed=seed,
-        target=sampler.target,
-        workers=sampler.workers,
-        enough=enough_draws,
-        progress=tell,
-    )
+    return sample_from(mode, program, data, sampler, seed, progress)
 
 
 def _verdict(chains: ChainDraws, method: str, mode: Mode, seconds: float) -> Convergence:

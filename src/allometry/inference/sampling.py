@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Any, Literal, Protocol, get_args
 
 import jax
 import numpy as np
@@ -17,7 +17,7 @@ from allometry.inference.convergence import (
     judge,
     judge_modes,
 )
-from allometry.inference.coordinates import Data, Program
+from allometry.inference.coordinates import Data, Density, Program
 from allometry.inference.laplace import MAX_PARETO_K, laplace_draws
 from allometry.inference.mode import DENSE_LIMIT, Mode, find_mode
 from allometry.inference.nuts import MAX_TREE_DEPTH, ChainDraws, sample
@@ -124,18 +124,48 @@ def _draw(
         x, k_hat = laplace_draws(mode, program, data, draws=total, seed=seed)
         if k_hat <= MAX_PARETO_K:
             return _as_chains(x, sampler), "laplace", k_hat
-    chains = _sample(mode, program, data, sampler, seed, progress)
+    chains = sample_from(mode, program, data, sampler, seed, progress)
     if chains.diverging.any() and sampler.target < CAREFUL_TARGET:
         careful = replace(sampler, target=CAREFUL_TARGET)
-        again = _sample(mode, program, data, careful, seed + 1, progress)
+        again = sample_from(mode, program, data, careful, seed + 1, progress)
         if again.diverging.sum() < chains.diverging.sum():
             chains = again
     return chains, "nuts", k_hat
 
 
-def _sample(
-    mode: Mode, program: Program, data: Data, sampler: Sampler, seed: int, progress: Stage | None
+class NutsSettings(Protocol):
+    """What NUTS is told by any law's sampler."""
+
+    @property
+    def chains(self) -> int:
+        """Chains."""
+
+    @property
+    def warmup(self) -> int:
+        """Iterations of adaptation."""
+
+    @property
+    def draws(self) -> int:
+        """Kept draws of a chain."""
+
+    @property
+    def target(self) -> float:
+        """Acceptance probability."""
+
+    @property
+    def workers(self) -> int:
+        """Chains at a time."""
+
+
+def sample_from(
+    mode: Mode,
+    program: Density,
+    data: Any,
+    sampler: NutsSettings,
+    seed: int,
+    progress: Stage | None,
 ) -> ChainDraws:
+    """NUTS chains around a mode, which go on while they fall short."""
     tell(progress, "compiling the sampler", 0, 0)
     return sample(
         program,

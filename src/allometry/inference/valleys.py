@@ -14,12 +14,12 @@ import xarray as xr
 from arviz_base import from_dict
 
 from allometry.errors import InputError
-from allometry.inference.convergence import Convergence, enough_draws, judge, require_converged
+from allometry.inference.convergence import Convergence, judge, require_converged
 from allometry.inference.groups import Grouping, group_runs
 from allometry.inference.holdout import run_flops
 from allometry.inference.mode import find_mode
-from allometry.inference.nuts import MAX_TREE_DEPTH, sample
-from allometry.inference.sampling import DEFAULT_SAMPLER, Sampler, Stage
+from allometry.inference.nuts import MAX_TREE_DEPTH
+from allometry.inference.sampling import DEFAULT_SAMPLER, Sampler, Stage, sample_from
 from allometry.inference.summary import interval_columns
 from allometry.inference.valley_model import ValleyArrays, ValleyProgram
 from allometry.observations import Runs, read_runs
@@ -121,21 +121,7 @@ def fit_valleys(
         data, centres = _arrays(table, valleys, resource)
         program = ValleyProgram(n_groups=len(labels), n_valleys=len(valleys))
         mode = find_mode(_start(data, program), program, data)
-        if progress is not None:
-            progress("compiling the sampler", 0, 0)
-        chains = sample(
-            program,
-            data,
-            mode.whitening,
-            chains=sampler.chains,
-            warmup=sampler.warmup,
-            draws=sampler.draws,
-            seed=seed,
-            target=sampler.target,
-            workers=sampler.workers,
-            enough=enough_draws,
-            progress=(lambda d, t: progress("sampling", d, t)) if progress else None,
-        )
+        chains = sample_from(mode, program, data, sampler, seed, progress)
     convergence = judge(
         draws=chains.x,
         divergences=int(chains.diverging.sum()),
