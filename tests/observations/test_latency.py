@@ -174,6 +174,63 @@ def test_aiperf_keeps_concurrency_elsewhere(samples, tmp_path):
     assert rows["seconds"].tolist() == pytest.approx([0.3024, 0.0305])
 
 
+def test_aiperf_names_its_gpu_and_gives_lengths_as_totals(samples, tmp_path):
+    document = json.loads((samples / "profile_export_genai_perf.json").read_text())
+    del document["input_sequence_length"], document["time_to_first_token"]["std"]
+    document["total_isl"] = {"unit": "tokens", "avg": 64 * 512.0}  # 64 requests
+    document["was_cancelled"] = True
+    document["telemetry_data"] = {
+        "endpoints": {"localhost:9401": {"gpus": {"gpu_0": {"gpu_name": "NVIDIA RTX 6000"}}}}
+    }
+    document["input_config"] = {"loadgen": {"concurrency": 32}}
+    path = tmp_path / "profile_export_aiperf.json"
+    path.write_text(json.dumps(document))
+    latency = read_latency(path, fill={"architecture": "transformer", "params": 1e9})
+    assert latency.table["prefill_length"].tolist() == [512, 512]
+    assert set(latency.table["device"]) == {"NVIDIA RTX 6000"}
+    assert set(latency.table["backend"]) == {"aiperf"}
+    assert any("cancelled" in warning for warning in latency.warnings)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "says"),
+    [
+        ("llama_bench.json", {"model_n_params": None}, "llama-bench output that cannot be read"),
+        ("llama_bench.json", {"avg_ns": "fast"}, "could not convert string to float: 'fast'"),
+        ("vllm_serve.json", {"completed": "all"}, "vLLM serve output that cannot be read"),
+        ("vllm_serve.json", {"total_input_tokens": ...}, "without 'total_input_tokens'"),
+        ("vllm_latency.json", {"latencies": ["a"]}, "vLLM latency output that cannot be read"),
+        ("profile_export_genai_perf.json", {"input_config": []}, "batch_size is missing"),
+        (
+            "profile_export_genai_perf.json",
+            {"time_to_first_token": {"unit": "ms"}, "inter_token_latency": {"unit": "ms"}},
+            "it holds no time to first token",
+        ),
+    ],
+)
+def test_a_damaged_file_of_a_tool_is_refused_by_name(samples, tmp_path, name, change, says):
+    document = json.loads((samples / name).read_text())
+    record = document[0] if isinstance(document, list) else document
+    for key, value in change.items():
+        if value is ...:
+            del record[key]
+        else:
+            record[key] = value
+    path = tmp_path / name
+    path.write_text(json.dumps(document))
+    with pytest.raises(InputError, match=says) as error:
+        read_latency(path, fill={"architecture": "transformer", "params": 1e9})
+    assert str(path) in str(error.value)
+
+
+def test_vllm_serve_counts_requests_that_failed(samples, tmp_path):
+    document = json.loads((samples / "vllm_serve.json").read_text()) | {"failed": 3}
+    path = tmp_path / "serve.json"
+    path.write_text(json.dumps(document))
+    latency = read_latency(path, fill={"architecture": "transformer", "params": 1e9})
+    assert any("3 failed request(s)" in warning for warning in latency.warnings)
+
+
 def test_fill_replaces_nothing_that_is_known(samples):
     facts = {"architecture": "transformer", "params": 1.0, "device": "other"}
     latency = read_latency(samples / "llama_bench.json", fill=facts)

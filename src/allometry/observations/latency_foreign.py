@@ -26,14 +26,21 @@ def read_foreign(path: Path, raw: bytes) -> tuple[pd.DataFrame, list[str]] | Non
     Raises
     ------
     InputError
-        If the tool is known but the file holds no timing of the kinds that are used.
+        If the tool is known but the file holds no timing of the kinds that are used, or one that
+        is incomplete or no number.
     """
     documents = _documents(path, raw)
     if documents is None:
         return None
-    for known, reader in _READERS:
+    for name, known, reader in _READERS:
         if all(known(document) for document in documents):
-            rows, notes = reader(documents)
+            try:
+                rows, notes = reader(documents)
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                missing = isinstance(error, KeyError)
+                what = f"{name} output {'without ' if missing else 'that cannot be read: '}{error}"
+                hint = "Give the file as the tool wrote it, or a table with one row a timing."
+                raise InputError(what, where=str(path), hint=hint) from error
             if not rows:
                 what = "; ".join(notes) or "it holds no time to first token and no time of a step"
                 raise InputError(what, where=str(path))
@@ -115,6 +122,8 @@ def _read_llama_bench(documents: Sequence[Mapping[str, Any]]) -> tuple[Rows, lis
 def _read_vllm_serve(documents: Sequence[Mapping[str, Any]]) -> tuple[Rows, list[str]]:
     """``vllm bench serve --save-result``: means over requests at some load."""
     rows: Rows = []
+    failed = sum(int(result.get("failed") or 0) for result in documents)
+    failures = [f"vLLM serve: {failed} failed request(s) are in no mean"] if failed else []
     for result in documents:
         done = int(result["completed"])
         if not done:
@@ -137,8 +146,9 @@ def _read_vllm_serve(documents: Sequence[Mapping[str, Any]]) -> tuple[Rows, list
                 }
             )
     return rows, [
+        *failures,
         "vLLM serve: times are means over requests under load and hold queueing; batch_size is "
-        "max_concurrency, the most that ran together, and lengths are means"
+        "max_concurrency, the most that ran together, and lengths are means",
     ]
 
 
@@ -166,15 +176,19 @@ def _read_vllm_latency(documents: Sequence[Mapping[str, Any]]) -> tuple[Rows, li
 def _read_genai_perf(documents: Sequence[Mapping[str, Any]]) -> tuple[Rows, list[str]]:
     """``profile_export_genai_perf.json`` and ``profile_export_aiperf.json``."""
     rows: Rows = []
+    cancelled = any(result.get("was_cancelled") for result in documents)
+    notes = ["AIPerf: the run was cancelled before its end"] if cancelled else []
     for result in documents:
         config = result["input_config"]
         point = {
             "model": _first(_search(config, ("model", "model_names"))),
             "batch_size": _first(_search(config, ("concurrency",))),
-            "prefill_length": _average(result, "input_sequence_length"),
-            "generation_length": _average(result, "output_sequence_length"),
+            "prefill_length": _mean_tokens(result, "input_sequence_length", "total_isl"),
+            "generation_length": _mean_tokens(result, "output_sequence_length", "total_osl"),
             "repeats": _average(result, "request_count"),
-            "backend": _first(_search(config, ("backend", "service_kind"))) or "genai-perf",
+            "device": _first(_search(result.get("telemetry_data"), ("gpu_name",))),
+            "backend": _first(_search(config, ("backend", "service_kind")))
+            or ("aiperf" if "loadgen" in config else "genai-perf"),
         }
         for quantity, metric in (
             ("ttft", "time_to_first_token"),
@@ -193,9 +207,17 @@ def _read_genai_perf(documents: Sequence[Mapping[str, Any]]) -> tuple[Rows, list
                 }
             )
     return rows, [
+        *notes,
         "GenAI-Perf: times are means over requests under load and hold queueing; batch_size is the "
-        "concurrency, and lengths are means"
+        "concurrency, and lengths are means",
     ]
+
+
+def _mean_tokens(result: Mapping[str, Any], metric: str, total: str) -> int | None:
+    # AIPerf exports the total too, and not always the mean.
+    mean, count = _average(result, metric), _average(result, "request_count")
+    summed = _average(result, total)
+    return mean if mean is not None or not count or summed is None else round(summed / count)
 
 
 def _average(result: Mapping[str, Any], metric: str) -> int | None:
@@ -225,8 +247,8 @@ def _scaled(value: object, scale: float) -> float | None:
 
 
 _READERS = (
-    (_is_llama_bench, _read_llama_bench),
-    (_is_vllm_serve, _read_vllm_serve),
-    (_is_vllm_latency, _read_vllm_latency),
-    (_is_genai_perf, _read_genai_perf),
+    ("llama-bench", _is_llama_bench, _read_llama_bench),
+    ("vLLM serve", _is_vllm_serve, _read_vllm_serve),
+    ("vLLM latency", _is_vllm_latency, _read_vllm_latency),
+    ("GenAI-Perf", _is_genai_perf, _read_genai_perf),
 )
