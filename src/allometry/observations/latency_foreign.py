@@ -42,7 +42,8 @@ def read_foreign(path: Path, raw: bytes) -> tuple[pd.DataFrame, list[str]] | Non
                 hint = "Give the file as the tool wrote it, or a table with one row a timing."
                 raise InputError(what, where=str(path), hint=hint) from error
             if not rows:
-                what = "; ".join(notes) or "it holds no time to first token and no time of a step"
+                what = "it holds no time to first token and no time of a step"
+                what = "; ".join([what, *(note for note in notes if "left out" in note)])
                 raise InputError(what, where=str(path))
             return pd.DataFrame(rows), notes
     return None
