@@ -4,9 +4,11 @@ from dataclasses import replace
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import pytest
 from numpyro.infer.util import log_density
-from simulation import simulate_runs
+from prior_files import prior_file
+from simulation import TRUTH, simulate_runs
 
 from allometry.cli import main
 from allometry.criticism import check, prior_sensitivity, residuals
@@ -14,10 +16,14 @@ from allometry.criticism.fitted_runs import fitted_runs
 from allometry.criticism.ppc import Statistic
 from allometry.criticism.sensitivity import diagnosis, log_prior
 from allometry.criticism.words import findings, surprising
+from allometry.errors import InputError
+from allometry.inference import Sampler, fit
 from allometry.inference.arrays import law_structure, run_arrays
 from allometry.inference.groups import group_runs
+from allometry.inference.importing import ImportingStudy, as_blocks
 from allometry.inference.model import STUDENT_DF, loss_model
 from allometry.inference.tree import site_names
+from allometry.priors import PriorUse
 
 CHECKS = {"params", "tokens", "tokens_per_param", "flops", "spread", "skew", "worst_residual"}
 
@@ -101,6 +107,72 @@ def test_a_tight_wrong_prior_shows(fitted):
     forced = replace(fitted, record=replace(fitted.record, priors=priors))
     tight = prior_sensitivity(forced).set_index(["parameter", "group"])["prior"]
     assert (tight["E"] > 2 * usual["E"]).all()
+
+
+@pytest.fixture(scope="module")
+def informed():
+    """Few runs of one group, fitted with a narrow prior of another study."""
+    one = {("transformer", 1024): TRUTH["transformer", 1024]}
+    runs = simulate_runs(3, groups=one, budgets=(1e18, 1e19), sizes=5)
+    sampler = Sampler(method="laplace", chains=2, draws=200, starts=1)
+    return fit(runs, by=(), prior=[imported_use()], sampler=sampler)
+
+
+def imported_use():
+    return PriorUse(file=prior_file(sd=0.05, level=False), vague=0.0, parts=("law",))
+
+
+def test_imported_priors_are_part_of_the_log_prior(informed):
+    kept = informed.idata["log_prior"]["imported"].to_numpy().ravel()
+    table = fitted_table(informed)
+    bare = log_prior(without_imports(informed)).ravel()
+    np.testing.assert_allclose(log_prior(informed).ravel() - bare, kept, atol=1e-9)
+    groups = group_runs(table, ())
+    study = ImportingStudy(
+        law=informed.law,
+        structure=law_structure(informed.law, groups),
+        groups=groups,
+        scale=informed.record.scale,
+        priors=informed.record.priors,
+        table=table,
+        loss_unit=informed.record.loss_unit,
+    )
+    with jax.enable_x64(True):
+        blocks, _ = as_blocks(imported_use().bind(study))
+        runs = run_arrays(table, groups, informed.law, informed.record.scale)
+        weak = informed.record.priors.arrays()
+        for draw in (0, 100):
+            sites = {n: jnp.asarray(informed.draws(n)[draw]) for n in site_names(informed.idata)}
+            both = [
+                log_density(loss_model, (informed.law, study.structure, runs, p), {}, sites)[0]
+                for p in (replace(weak, imported=blocks), weak)
+            ]
+            assert float(both[0] - both[1]) == pytest.approx(kept[draw], abs=1e-9)
+
+
+def test_a_narrow_import_shows_as_sensitivity_to_the_prior(informed):
+    scaled = prior_sensitivity(informed).set_index("parameter")["prior"]
+    ignored = prior_sensitivity(without_imports(informed)).set_index("parameter")["prior"]
+    assert scaled["alpha"] > 0.05 > ignored["alpha"]  # 0.05: THRESHOLD, where it is said
+
+
+def test_an_import_whose_density_was_not_kept_is_refused(informed):
+    tree = informed.idata.copy()
+    del tree["log_prior"]
+    with pytest.raises(InputError, match="was not kept"):
+        log_prior(replace(informed, idata=tree))
+
+
+def fitted_table(posterior):
+    data = posterior.idata["constant_data"]
+    columns = {name: data[name].to_numpy() for name in ("params", "tokens")}
+    return pd.DataFrame(columns | {"loss": posterior.idata["observed_data"]["loss"].to_numpy()})
+
+
+def without_imports(posterior):
+    tree = posterior.idata.copy()
+    del tree["log_prior"]
+    return replace(posterior, idata=tree, record=replace(posterior.record, imported=()))
 
 
 def test_residuals_are_one_row_a_run_with_uniform_pit(fitted):

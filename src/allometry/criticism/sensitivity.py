@@ -19,8 +19,10 @@ from arviz_stats import psense  # type: ignore[attr-defined]
 from scipy import stats
 
 from allometry.decisions.outlook import law_draws
+from allometry.errors import InputError
 from allometry.inference import Posterior, group_names
 from allometry.inference.evaluate import compute_optimal
+from allometry.inference.import_density import imported_density
 from allometry.inference.model import SPREAD_LOG_SD
 
 Array = npt.NDArray[np.float64]
@@ -39,7 +41,13 @@ def log_prior(posterior: Posterior) -> Array:
     """Log density of the highest priors at each draw, shape (chain, draw), up to a constant.
 
     Of a pooled fit: population means, spreads, changes per doubling and noise. Of a single group:
-    its coefficients and the noise.
+    its coefficients and the noise. Imported priors are scaled with them: what they multiply the
+    default density with is added.
+
+    Raises
+    ------
+    InputError
+        If priors were imported by a version that did not keep their density.
     """
     data = posterior.idata["posterior"]
     priors = posterior.record.priors
@@ -65,6 +73,12 @@ def log_prior(posterior: Posterior) -> Array:
     else:
         sd = np.sqrt(numbers["scale"] ** 2 + numbers["between"] ** 2)
         add("theta", numbers["loc"][:, None], sd[:, None])
+    imported = imported_density(posterior.idata)
+    if imported is None and posterior.record.imported:
+        what = "the density of its imported priors was not kept"
+        raise InputError(what, where=posterior.record.source, hint="Fit it again.")
+    if imported is not None:
+        total = total + imported
     return np.asarray(total)
 
 

@@ -18,6 +18,7 @@ from allometry.inference.costs import CostChoice, choose_cost
 from allometry.inference.derive import derive, derive_prior
 from allometry.inference.drift import Drift, default_drift, draw_drift
 from allometry.inference.groups import Grouping, group_runs
+from allometry.inference.import_density import with_imported_density
 from allometry.inference.import_report import outcomes
 from allometry.inference.importing import (
     ImportablePrior,
@@ -151,6 +152,8 @@ def fit(
         loss_scale=scale.loss,
         seed=seed,
     )
+    with jax.enable_x64(True):
+        tree = with_imported_density(tree, blocks, law, posterior.sites)
     log_posteriors = np.asarray([mode.log_posterior for mode in modes])
     seconds = time.perf_counter() - began
     convergence = verdict(chains, method, k_hat, log_posteriors, seconds)
