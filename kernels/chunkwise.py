@@ -19,6 +19,7 @@ from torch import Tensor
 from allometry.kernels.chunkwise_passes import backward_pass, forward_pass
 from allometry.kernels.chunkwise_plan import default_chunk_size, plan_chunks
 from allometry.kernels.contract import State, accumulation_dtype, empty_state
+from allometry.kernels.gates import N_VECTORS
 
 
 @torch.library.custom_op("allometry::mlstm_chunkwise", mutates_args=())
@@ -34,8 +35,8 @@ def _forward_op(
     chunk_size: int,
     normalizer_gradient: bool,
     eps: float,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Return h, the final C, n, m, and for the backward pass s q . n and the kept states."""
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Return h, the final C, n, m; for the backward pass gates, s q . n and the kept states."""
     plan = plan_chunks(q, v, chunk_size)
     with torch.autocast(q.device.type, enabled=False):
         return forward_pass(q, k, v, i, f, (C, n, m), plan, eps)
@@ -54,7 +55,7 @@ def _(
     chunk_size: int,
     normalizer_gradient: bool,
     eps: float,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     plan = plan_chunks(q, v, chunk_size)
     dtype = C.dtype
     return (
@@ -62,6 +63,7 @@ def _(
         q.new_empty(C.shape, dtype=dtype),
         q.new_empty(n.shape, dtype=dtype),
         q.new_empty(m.shape, dtype=dtype),
+        q.new_empty((N_VECTORS, plan.n_chunks, *q.shape[:2], plan.chunk), dtype=dtype),
         q.new_empty((plan.n_chunks, *q.shape[:2], plan.chunk), dtype=dtype),
         q.new_empty((plan.n_blocks + 1, *q.shape[:2], q.shape[-1], plan.columns), dtype=dtype),
     )
@@ -76,6 +78,7 @@ def _backward_op(
     f: Tensor,
     m: Tensor,
     h: Tensor,
+    vectors: Tensor,
     dot: Tensor,
     kept: Tensor,
     h_grad: Tensor | None,
@@ -90,7 +93,7 @@ def _backward_op(
     with torch.autocast(q.device.type, enabled=False):
         return backward_pass(
             (q, k, v, i, f, m),
-            (h, dot, kept),
+            (h, vectors, dot, kept),
             (h_grad, C_grad, n_grad, m_grad),
             plan,
             normalizer_gradient,
@@ -107,6 +110,7 @@ def _(
     f: Tensor,
     m: Tensor,
     h: Tensor,
+    vectors: Tensor,
     dot: Tensor,
     kept: Tensor,
     h_grad: Tensor | None,
@@ -126,9 +130,9 @@ def _(
 
 def _save(ctx, inputs, output) -> None:
     q, k, v, i, f, _, _, m, *ctx.options = inputs
-    h, *_, dot, kept = output
-    ctx.save_for_backward(q, k, v, i, f, m, h, dot, kept)
-    ctx.mark_non_differentiable(dot, kept)
+    h, _, _, _, vectors, dot, kept = output
+    ctx.save_for_backward(q, k, v, i, f, m, h, vectors, dot, kept)
+    ctx.mark_non_differentiable(vectors, dot, kept)
     ctx.set_materialize_grads(False)
 
 
@@ -156,7 +160,7 @@ def mlstm_chunkwise(
     dtype = accumulation_dtype(q, k, v, i, f, *(state or ()))
     C, n, m = state if state is not None else empty_state(q, v, dtype)
     chunk_size = chunk_size or default_chunk_size(q.shape[2])
-    h, C, n, m, _, _ = _forward_op(
+    h, C, n, m, _, _, _ = _forward_op(
         q, k, v, i, f, C.to(dtype), n.to(dtype), m.to(dtype), chunk_size, normalizer_gradient, eps
     )
     return h, (C, n, m)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 CHUNK = 64
@@ -80,6 +81,11 @@ def group_size(group: Group) -> int:
     return batch * heads
 
 
+def by_chunk(rows: Tensor, heads: int) -> tuple[Tensor, ...]:
+    """View rows (chunks * heads, ...) as one tensor (heads, ...) a chunk."""
+    return rows.unflatten(0, (-1, heads)).unbind(0)
+
+
 class Chunked:
     """A (batch, heads, time, width) tensor of any strides, read and written by whole chunks.
 
@@ -94,20 +100,35 @@ class Chunked:
         self.full = inside.movedim(2, 0)  # [NC, B, H, L, w], a view
         self.tail = tensor[:, :, self.n_full * chunk :]  # [B, H, rest, w]
 
-    def load(self, buffer: Tensor, first: int, n_chunks: int) -> Tensor:
-        """Copy chunks first ... first + n_chunks to `buffer` and return it."""
+    def load(
+        self, buffer: Tensor, first: int, n_chunks: int, *, times: Tensor | None = None
+    ) -> Tensor:
+        """Copy chunks first ... first + n_chunks to `buffer`, times (rows, chunk, 1); return it."""
         here = buffer.unflatten(0, (n_chunks, *self.full.shape[1:3]))
+        factor = None if times is None else times.view(*here.shape[:-1], 1)
         n_full = min(n_chunks, self.n_full - first)
-        here[:n_full].copy_(self.full[first : first + n_full])
+        _write(here[:n_full], self.full[first : first + n_full], factor)
         if n_full < n_chunks:
-            here[-1, :, :, : self.rest].copy_(self.tail)
+            _write(here[-1, :, :, : self.rest], self.tail, factor, tail=True)
             here[-1, :, :, self.rest :].zero_()
         return buffer
 
-    def store(self, buffer: Tensor, first: int, n_chunks: int) -> None:
-        """Copy `buffer` to chunks first ... first + n_chunks."""
+    def store(
+        self, buffer: Tensor, first: int, n_chunks: int, *, times: Tensor | None = None
+    ) -> None:
+        """Copy `buffer`, times (rows, chunk, 1), to chunks first ... first + n_chunks."""
         here = buffer.unflatten(0, (n_chunks, *self.full.shape[1:3]))
+        factor = None if times is None else times.view(*here.shape[:-1], 1)
         n_full = min(n_chunks, self.n_full - first)
-        self.full[first : first + n_full].copy_(here[:n_full])
+        _write(self.full[first : first + n_full], here[:n_full], factor)
         if n_full < n_chunks:
-            self.tail.copy_(here[-1, :, :, : self.rest])
+            _write(self.tail, here[-1, :, :, : self.rest], factor, tail=True)
+
+
+def _write(to: Tensor, of: Tensor, factor: Tensor | None, *, tail: bool = False) -> None:
+    # One pass: to = of * factor, in the dtype of `to`; `factor` covers whole chunks.
+    if factor is None:
+        to.copy_(of)
+        return
+    part = factor[-1, :, :, : to.shape[-2]] if tail else factor[: to.shape[0]]
+    torch.mul(of, part, out=to)

@@ -20,18 +20,20 @@ def decode_step(
     """
     out_dtype, dtype = v.dtype, accumulation_dtype(q, k, v, i, f, *(state or ()))
     C, n, m = state if state is not None else empty_state(q, v, dtype)
-    if any(x.dtype != dtype for x in (q, k, v, i, f, C, n, m)):
+    if not q.dtype == v.dtype == i.dtype == f.dtype == m.dtype == C.dtype == n.dtype == dtype:
         q, k, v, i, f, C, n, m = (x.to(dtype) for x in (q, k, v, i, f, C, n, m))
-    decayed = logsigmoid(f) + m  # [B, H]
+    (batch, heads, d_qk), d_v = q.shape, v.shape[-1]
+    decayed = logsigmoid(f).add_(m)  # [B, H]
     m = torch.maximum(decayed, i)
-    keep = torch.exp(decayed - m)[..., None]
-    k = k * torch.exp(i - m)[..., None]
-    C = (C * keep[..., None]).addcmul_(k[..., :, None], v[..., None, :])  # [B, H, a, c]
+    keep = decayed.sub(m).exp_().unsqueeze(-1)
+    k = k * i.sub(m).exp_().unsqueeze(-1)
+    C = (C * keep.unsqueeze(-1)).addcmul_(k.unsqueeze(-1), v.unsqueeze(-2))  # [B, H, a, c]
     n = torch.addcmul(k, n, keep)  # [B, H, a]
-    unscale = math.sqrt(q.shape[-1])
-    floor = torch.exp(math.log(unscale) - m)[..., None]
-    dot = (q * n).sum(-1, keepdim=True)  # [B, H, 1]
-    denominator = torch.maximum(dot.abs(), floor) + eps * unscale
-    numerator = torch.bmm(q.flatten(0, 1)[:, None], C.flatten(0, 1)).view(v.shape)
-    h = numerator / denominator
-    return h.to(out_dtype), (C, n, m)
+    unscale = math.sqrt(d_qk)
+    floor = torch.rsub(m, math.log(unscale)).exp_().unsqueeze(-1)
+    dot = torch.linalg.vecdot(q, n).unsqueeze(-1)  # [B, H, 1]
+    denominator = torch.maximum(dot.abs(), floor).add_(eps * unscale)
+    rows = batch * heads
+    h = torch.bmm(q.reshape(rows, 1, d_qk), C.view(rows, d_qk, d_v)).view(batch, heads, d_v)
+    h = h.div_(denominator)
+    return h if out_dtype == dtype else h.to(out_dtype), (C, n, m)

@@ -27,39 +27,36 @@ LOG_FORGET_MIN = -1e4
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ChunkGates:
-    """Gate vectors, chunk after chunk: (n_chunks, batch, heads, chunk) unless said otherwise.
+class BlockGates:
+    """Gate vectors of some rows (chunks of some heads), shaped to multiply [rows, chunk, width]."""
 
-    The last chunk is filled up with tokens that write nothing (w = -inf) and forget nothing.
-    """
+    w: Tensor  # [r, 1, L]: log weight of what token s writes, plus log of the scale of q
+    M: Tensor  # [r, L, 1]: log of what token t divides by
+    k_fix: Tensor  # [r, L, 1]: e^(w before rounding - w)
+    q_fix: Tensor  # [r, L, 1]: e^(M - M before rounding)
+    floor: Tensor  # [r, L]: e^-m, the smallest denominator
+    keep: Tensor  # [r, L, 1]: weight of the chunk's start state at t, times the scale, over q_fix
+    write: Tensor  # [r, L, 1]: weight of token s in the chunk's end state, over k_fix
+    decay: Tensor  # [r, 1, 1]: weight of the start state in the end state
 
-    w: Tensor  # log weight of what token s writes, plus log of the scale of q
-    M: Tensor  # log of what token t divides by
-    k_fix: Tensor  # e^(w before rounding - w)
-    q_fix: Tensor  # e^(M - M before rounding)
-    floor: Tensor  # e^-m, the smallest denominator
-    keep: Tensor  # weight of the chunk's start state at t, times the scale of q, over q_fix
-    write: Tensor  # weight of token s in the chunk's end state, over k_fix
-    decay: Tensor  # weight of the start state in the end state, (n_chunks, batch, heads)
-    m_last: Tensor  # running maximum after the last token, (batch, heads)
 
-    def of(self, group: tuple[slice, slice]) -> "ChunkGates":
-        """Rows of some heads, flat: (chunks * heads, ...), shaped to multiply [rows, L, width]."""
+N_VECTORS = 8
+"""Gate vectors a chunk: the fields of `BlockGates`, in their order."""
 
-        def rows(x: Tensor) -> Tensor:
-            return x[:, *group].flatten(0, 2)
 
-        return ChunkGates(
-            w=rows(self.w),
-            M=rows(self.M),
-            k_fix=rows(self.k_fix)[..., None],
-            q_fix=rows(self.q_fix)[..., None],
-            floor=rows(self.floor),
-            keep=rows(self.keep)[..., None],
-            write=rows(self.write)[..., None],
-            decay=rows(self.decay)[:, None, None],
-            m_last=self.m_last[group],
-        )
+def block_gates(vectors: Tensor) -> BlockGates:
+    """Shape vectors (N_VECTORS, rows, chunk)."""
+    w, M, k_fix, q_fix, floor, keep, write, decay = vectors.unbind(0)
+    return BlockGates(
+        w=w[:, None],
+        M=M[..., None],
+        k_fix=k_fix[..., None],
+        q_fix=q_fix[..., None],
+        floor=floor,
+        keep=keep[..., None],
+        write=write[..., None],
+        decay=decay[:, :1, None],
+    )
 
 
 def _running_maximum(i: Tensor, log_forget: Tensor, m_start: Tensor) -> tuple[Tensor, Tensor]:
@@ -77,8 +74,10 @@ def log_forget_gate(f: Tensor) -> Tensor:
 
 def chunk_gates(
     i: Tensor, f: Tensor, m_start: Tensor, chunk: int, scale: float, dtype: torch.dtype
-) -> ChunkGates:
-    """Gate vectors of every chunk.
+) -> tuple[Tensor, Tensor]:
+    """Gate vectors of every chunk, and the running maximum after the last token.
+
+    The last chunk is filled up with tokens that write nothing (w = -inf) and forget nothing.
 
     Parameters
     ----------
@@ -92,38 +91,44 @@ def chunk_gates(
         d_qk^(-1/2); folded into `w` and `keep`, where it costs nothing.
     dtype : torch.dtype
         Of the result.
+
+    Returns
+    -------
+    vectors : Tensor, shape (N_VECTORS, n_chunks, batch, heads, chunk)
+        Fields of `BlockGates`; the decay is repeated along the chunk.
+    m_last : Tensor, shape (batch, heads)
     """
     time = i.shape[-1]
     n_chunks = -(-time // chunk)
     fill = (0, n_chunks * chunk - time)
     i, m_start, log_forget = i.double(), m_start.double(), log_forget_gate(f)
     m, _ = _running_maximum(i, log_forget, m_start)
+    m_last = m[..., -1]
+    if fill[1]:
+        i = pad(i, fill, value=-torch.inf)
+        log_forget = pad(log_forget, fill)
+        m = torch.cat([m, m_last[..., None].expand(*m.shape[:-1], fill[1])], -1)
 
     def chunked(x: Tensor) -> Tensor:  # [B, H, T] -> [NC, B, H, L]
         return x.view(*x.shape[:2], n_chunks, chunk).movedim(2, 0)
 
-    b = chunked(pad(log_forget, fill)).cumsum(-1)
-    w = chunked(pad(i, fill, value=-torch.inf)) - b
-    m = chunked(torch.cat([m, m[..., -1:].expand(*m.shape[:-1], fill[1])], -1))
-    M = m - b
-    start = torch.cat([m_start[None], m[:-1, ..., -1]])  # [NC, B, H]
-    last = M[..., -1]
+    b, m = chunked(log_forget).cumsum(-1), chunked(m)
+    start = torch.cat([m_start[None], m[:-1, ..., -1]])[..., None]  # [NC, B, H, 1]
     log_scale = math.log(scale)
-    scaled = w + log_scale
-    w_rounded, M_rounded = scaled.to(dtype).double(), M.to(dtype).double()
-    filled = torch.isneginf(scaled)  # -inf - -inf is not 0
-    vectors = {
-        "w": w_rounded,
-        "M": M_rounded,
-        "k_fix": torch.exp(torch.where(filled, 0.0, scaled - w_rounded)),
-        "q_fix": torch.exp(M_rounded - M),
-        "floor": torch.exp(-m),
-        "keep": torch.exp(start[..., None] - M_rounded + log_scale),
-        "write": torch.exp(torch.where(filled, w, w_rounded - log_scale) - last[..., None]),
-        "decay": torch.exp(start - last),
-        "m_last": m[-1, ..., -1],
-    }
-    return ChunkGates(**{name: x.to(dtype).contiguous() for name, x in vectors.items()})
+    exact, M_exact = chunked(i).sub(b).add_(log_scale), m - b
+    last = M_exact[..., -1:]
+    out = i.new_empty((N_VECTORS, n_chunks, *i.shape[:2], chunk))
+    w, M, k_fix, q_fix, floor, keep, write, decay = out.unbind(0)
+    w.copy_(exact.to(dtype))
+    M.copy_(M_exact.to(dtype))
+    torch.sub(exact, w, out=k_fix).nan_to_num_(nan=0.0)  # a filled token: -inf - -inf
+    torch.sub(M, M_exact, out=q_fix)
+    torch.neg(m, out=floor)
+    torch.sub(start + log_scale, M, out=keep)
+    torch.sub(w - log_scale, last, out=write)
+    decay.copy_(start - last)
+    out[2:].exp_()
+    return out.to(dtype), m_last.to(dtype)
 
 
 def gate_gradients(
