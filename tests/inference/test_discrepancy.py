@@ -1,9 +1,11 @@
 """The discrepancy follows residuals where there are runs and forgets them far away."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
-from allometry.inference.discrepancy import CELL, MAX_CELLS, condition
+from allometry.inference.discrepancy import CELL, MAX_CELLS, condition, places
 from allometry.inference.drift import (
     STUDIES_LOG_SD,
     Drift,
@@ -11,6 +13,7 @@ from allometry.inference.drift import (
     draw_drift,
     draw_study,
 )
+from allometry.laws import get_law
 
 DRIFT = Drift(scale=0.04, shared=0.5)
 EXACT = 1e-10  # variance of a residual: 1e-5 of log loss
@@ -91,6 +94,23 @@ def test_runs_of_one_cell_count_as_their_weighted_mean():
         twice.place, np.zeros(1, int), np.asarray([0.02]), np.asarray([2e-4 / 3]), DRIFT
     )
     assert at(twice, 19.1, 1.5) == pytest.approx(at(once, 19.1, 1.5))
+
+
+def test_over_fitted_runs_say_little_of_fresh_text():
+    params, tokens = np.full(9, 1e9), np.geomspace(1e10, 1e11, 9)
+    asked = np.asarray([1e9]), np.asarray([3e10])
+    means = {}
+    for law in ("repetition", "chinchilla"):
+        fitted = SimpleNamespace(law=get_law(law))
+        place = places(fitted, params, tokens, np.full(9, 100.0))
+        found = condition(place, np.zeros(9, int), np.full(9, 0.02), np.full(9, EXACT), DRIFT)
+        for epochs in (None, np.asarray([90.0])):
+            where = places(fitted, *asked, epochs)
+            means[law, epochs is None] = float(found.at(np.zeros(1, int), where)[0][0])
+    # Matérn 3/2 at two lengths: (1 + 2 sqrt 3) exp(-2 sqrt 3) = .14 of the residual.
+    assert means["repetition", True] == pytest.approx(0.14 * 0.02, rel=0.1)
+    assert means["repetition", False] == pytest.approx(0.02, rel=0.02)
+    assert means["chinchilla", True] == pytest.approx(0.02, rel=0.01)  # a law that reads no epochs
 
 
 def test_cells_grow_until_there_are_few_enough():

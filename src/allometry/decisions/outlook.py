@@ -1,5 +1,6 @@
 """Predicted losses with what makes them uncertain: the law, its discrepancy, a run's noise."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -42,9 +43,14 @@ def drifted_at(
     params: Draws,
     tokens: Draws,
     log_loss: Draws,
+    columns: Mapping[str, Draws] | None = None,
 ) -> Draws:
-    """Log loss (draw, point) of the law with its discrepancy at params and tokens (point,)."""
-    found = discrepancy_at(posterior, posterior.alike()[group], params, tokens)
+    """Log loss (draw, point) of the law with its discrepancy at params and tokens (point,).
+
+    `columns` are those that the law reads besides, (point,).
+    """
+    epochs = (columns or {}).get("epochs")
+    found = discrepancy_at(posterior, posterior.alike()[group], params, tokens, epochs)
     return _with_discrepancy(posterior, group, log_loss, *found)
 
 

@@ -51,7 +51,7 @@ def predict(posterior: Posterior, points: pd.DataFrame, **which: Unpack[Which]) 
     columns = {n: table[n].to_numpy(dtype=np.float64) for n in posterior.law.columns}
     log_loss, imbalance = log_loss_at(law_draws(posterior, index), params, tokens, columns)
     flops = np.asarray(posterior.record.cost.flops(index, params, tokens))
-    log_loss = drifted_at(posterior, index, params, tokens, log_loss)
+    log_loss = drifted_at(posterior, index, params, tokens, log_loss, columns)
     run = with_noise(posterior, index, log_loss, imbalance, stream=1)
     return table.assign(
         flops=flops,
@@ -69,7 +69,7 @@ def predict_draws(posterior: Posterior, points: pd.DataFrame) -> tuple[np.ndarra
     params, tokens = (table[name].to_numpy(dtype=np.float64) for name in ("params", "tokens"))
     columns = {n: table[n].to_numpy(dtype=np.float64) for n in posterior.law.columns}
     log_loss, imbalance = log_loss_at(law_draws(posterior, index), params, tokens, columns)
-    log_loss = drifted_at(posterior, index, params, tokens, log_loss)
+    log_loss = drifted_at(posterior, index, params, tokens, log_loss, columns)
     run = with_noise(posterior, index, log_loss, imbalance, stream=1)
     return np.exp(log_loss), np.exp(run)
 

@@ -5,7 +5,9 @@ Log loss is the law plus a smooth discrepancy, a Gaussian process over
 .. math:: c = \log_{10}(N D), \qquad r = \log_{10}(D / N),
 
 with a Matérn 3/2 covariance of the drift's scale, `LENGTH_FLOPS` decades long in c and
-`LENGTH_RATIO` in r; a share of it is common to all groups of the study (Kennedy and O'Hagan 2001).
+`LENGTH_RATIO` in r. Under a law that reads epochs so does the discrepancy, over `LENGTH_EPOCHS`
+decades: what over-fitted runs say is not said of fresh text. A share of it is common to all groups
+of the study (Kennedy and O'Hagan 2001).
 Conditioned on the residuals of the fitted runs it follows them where there are runs (a law that is
 off near the largest runs is off just beyond them), goes on with their slope for a while, and
 forgets them far away, where its standard deviation has grown to the scale. So the distance of a
@@ -33,8 +35,11 @@ LENGTH_FLOPS = 4.0
 LENGTH_RATIO = 5.0
 """Decades over which the discrepancy changes, in c and in r."""
 
-CELL = (0.15, 0.25)
-"""Decades of c and r within which the residuals of a group's runs are averaged."""
+LENGTH_EPOCHS = 1.0
+"""Decades of epochs: 4 of them cost little, more than 40 add little (arXiv:2305.16264)."""
+
+CELL = (0.15, 0.25, 0.25)
+"""Decades of c, r and epochs within which the residuals of a group's runs are averaged."""
 
 MAX_CELLS = 800
 """Averages that a posterior keeps at most; cells grow until there are no more."""
@@ -54,8 +59,8 @@ class Residuals:
 
     Attributes
     ----------
-    place : ndarray, shape (cell, 2)
-        c and r of each cell.
+    place : ndarray, shape (cell, 2 or 3)
+        c and r of each cell, and log10 epochs where the law reads them.
     group : ndarray of int, shape (cell,)
     weights : ndarray, shape (cell,)
         Inverse covariance of the cells times their residuals.
@@ -73,7 +78,7 @@ class Residuals:
     shared: float
 
     def at(self, group: Indices, place: Array) -> tuple[Array, Array]:
-        """Mean and standard deviation of the discrepancy at points (c, r) of groups, (point,)."""
+        """Mean and standard deviation of the discrepancy at places of groups, (point,)."""
         across = self.scale**2 * covariance(place, self.place)
         across *= _alike(group, self.group, self.shared)
         explained = np.linalg.solve(self.root, across.T)
@@ -82,26 +87,39 @@ class Residuals:
 
 
 def covariance(a: Array, b: Array) -> Array:
-    """Correlation of the discrepancy between places (c, r), shape (a, b)."""
-    lengths = np.asarray([LENGTH_FLOPS, LENGTH_RATIO])
+    """Correlation of the discrepancy between places, shape (a, b)."""
+    lengths = np.asarray([LENGTH_FLOPS, LENGTH_RATIO, LENGTH_EPOCHS])[: a.shape[1]]
     steps = (a[:, None] - b[None]) / lengths
     scaled = np.sqrt(3.0 * (steps**2).sum(axis=-1))
     return np.asarray((1.0 + scaled) * np.exp(-scaled))
 
 
+def places(posterior: "Posterior", params: Array, tokens: Array, epochs: Array | None) -> Array:
+    """c, r and, where the law reads them, log10 epochs (one pass if not given), (point, 2 or 3)."""
+    columns = [np.log10(params) + np.log10(tokens), np.log10(tokens / params)]
+    if "epochs" in posterior.law.columns:
+        passes = np.ones_like(params) if epochs is None else np.maximum(epochs, 1.0)
+        columns.append(np.log10(passes))
+    return np.stack(columns, axis=1)
+
+
 def discrepancy_at(
-    posterior: "Posterior", group: Indices, params: Array, tokens: Array
+    posterior: "Posterior",
+    group: Indices,
+    params: Array,
+    tokens: Array,
+    epochs: Array | None = None,
 ) -> tuple[Array, Array]:
     """Mean and standard deviation of the discrepancy of log loss at points, (point,) each.
 
     A group that was never run has a discrepancy of its own and shares the common part.
     """
-    place = np.stack([np.log10(params) + np.log10(tokens), np.log10(tokens / params)], axis=1)
+    place = places(posterior, np.asarray(params), np.asarray(tokens), epochs)
     return _residuals(posterior).at(np.asarray(group), place)
 
 
 def discrepancy_along(posterior: "Posterior", group: Indices, flops: Array) -> tuple[Array, Array]:
-    """The same at budgets, spent as the group's runs spend theirs (at their median D / N).
+    """The same at budgets, spent as the group's runs spend theirs (at their median D / N), once.
 
     `flops` has shape (point,) or (draw, point); so have mean and standard deviation.
     """
@@ -131,7 +149,8 @@ def _path(
     ratio = float(np.median(np.log10(tokens[mine] / params[mine])))
     cost = float(np.median(np.log10(flops[mine] / params[mine] / tokens[mine])))
     nodes = np.linspace(low, high, int((high - low) * NODES_PER_DECADE) + 1)
-    place = np.stack([nodes - cost, np.full(len(nodes), ratio)], axis=1)
+    half = (nodes - cost - ratio) / 2.0  # log10 of params of ratio D / N whose N D is the budget's
+    place = places(posterior, 10.0**half, 10.0 ** (half + ratio), None)
     return nodes, *_residuals(posterior).at(np.full(len(nodes), group), place)
 
 
@@ -142,14 +161,15 @@ def _residuals(posterior: "Posterior") -> Residuals:
     params, tokens = (data[n].to_numpy().astype(np.float64) for n in ("params", "tokens"))
     group = data["group_index"].to_numpy().astype(np.int64)
     residual, variance = _run_residuals(posterior, group, params, tokens)
-    place = np.stack([np.log10(params) + np.log10(tokens), np.log10(tokens / params)], axis=1)
+    epochs = data["epochs"].to_numpy().astype(np.float64) if "epochs" in data else None
+    place = places(posterior, params, tokens, epochs)
     return condition(place, group, residual, variance, posterior.record.drift)
 
 
 def condition(
     place: Array, group: Indices, residual: Array, variance: Array, drift: Drift
 ) -> Residuals:
-    """The discrepancy given residuals of log loss at places (c, r) with their variances."""
+    """The discrepancy given residuals of log loss at places with their variances."""
     place, group, residual, variance = _cells(place, group, residual, variance)
     prior = drift.scale**2 * covariance(place, place) * _alike(group, group, drift.shared)
     root = np.asarray(np.linalg.cholesky(prior + np.diag(variance)), dtype=np.float64)
@@ -195,7 +215,7 @@ def _cells(
     place: Array, group: Indices, residual: Array, variance: Array
 ) -> tuple[Array, Indices, Array, Array]:
     """Averages of runs that lie close together, weighted by precision."""
-    size = np.asarray(CELL)
+    size = np.asarray(CELL[: place.shape[1]])
     keys, cell = _cell_of(place, group, size)
     while len(keys) > MAX_CELLS and size[0] < WIDEST_CELL:
         size = 1.5 * size
@@ -205,12 +225,12 @@ def _cells(
     def average(values: Array) -> Array:
         return np.asarray(np.bincount(cell, weights=values / variance) / precision)
 
-    centre = np.stack([average(place[:, 0]), average(place[:, 1])], axis=1)
+    centre = np.stack([average(column) for column in place.T], axis=1)
     return centre, keys[:, 0].astype(np.int64), average(residual), 1.0 / precision
 
 
 def _cell_of(place: Array, group: Indices, size: Array) -> tuple[Indices, Indices]:
-    """Distinct cells as (group, c, r) in steps of `size`, and each run's place among them."""
+    """Distinct cells as (group, *place) in steps of `size`, and each run's place among them."""
     rounded = np.round(place / size).astype(np.int64)
     keys, cell = np.unique(np.column_stack([group, rounded]), axis=0, return_inverse=True)
     return keys, cell.reshape(-1)
