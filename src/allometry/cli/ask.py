@@ -10,11 +10,11 @@ from allometry.cli.asking import (
     Budgets,
     Cost,
     Groups,
+    answered,
     check_picture,
     notes,
     open_posterior,
     other_cost,
-    short,
     write_picture,
 )
 
@@ -63,7 +63,6 @@ def allocate_command(
     json
         Print one JSON document.
     """
-    from allometry.cli.output import emit
     from allometry.decisions.buildable import buildable as snap
 
     loaded = open_posterior(posterior)
@@ -72,8 +71,7 @@ def allocate_command(
         table = loaded.allocate(flops, cost=model, **groups.which())
         if buildable:
             table = snap(loaded, table, params="params_median", cost=model, **groups.which())
-    emit(table if json else short(table), as_json=json)
-    return 0
+    return answered(table, as_json=json)
 
 
 def growth_command(
@@ -97,13 +95,10 @@ def growth_command(
     json
         Print one JSON document.
     """
-    from allometry.cli.output import emit
-
     loaded = open_posterior(posterior)
     with notes():
         table = loaded.growth_law(flops_low=flops_low, flops_high=flops_high, **groups.which())
-    emit(table if json else short(table), as_json=json)
-    return 0
+    return answered(table, as_json=json)
 
 
 def predict_command(
@@ -134,7 +129,6 @@ def predict_command(
     """
     import pandas as pd
 
-    from allometry.cli.output import emit
     from allometry.errors import InputError
     from allometry.observations.loading import load_table
 
@@ -151,8 +145,7 @@ def predict_command(
     loaded = open_posterior(posterior)
     with notes():
         table = loaded.predict(points, **groups.which())
-    emit(table if json else short(table), as_json=json)
-    return 0
+    return answered(table, as_json=json)
 
 
 def compare_command(
@@ -196,8 +189,6 @@ def compare_command(
     json
         Print one JSON document.
     """
-    from allometry.cli.output import emit
-
     check_picture(plot)
     loaded = open_posterior(posterior)
     asked = Groups(context_length=context_length, group=group, unseen=unseen, force=force)
@@ -210,5 +201,4 @@ def compare_command(
         from allometry.plots.decisions import draw_speedup
 
         write_picture(draw_speedup(table), plot)
-    emit(table if json else short(table), as_json=json)
-    return 0
+    return answered(table, as_json=json)

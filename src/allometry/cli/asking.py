@@ -126,6 +126,14 @@ def short(table: "pd.DataFrame") -> "pd.DataFrame":
     return table[kept]
 
 
+def answered(table: "pd.DataFrame", *, as_json: bool) -> int:
+    """Print an answer, whole as JSON and short for people; exit code 0."""
+    from allometry.cli.output import emit
+
+    emit(table if as_json else short(table), as_json=as_json)
+    return 0
+
+
 def check_picture(path: Path | None) -> None:
     """Refuse a picture of a kind that cannot be written before anything is computed."""
     from allometry.errors import InputError

@@ -10,11 +10,11 @@ from allometry.cli.asking import (
     Budgets,
     Cost,
     Groups,
+    answered,
     check_picture,
     notes,
     open_posterior,
     other_cost,
-    short,
     write_picture,
 )
 
@@ -60,7 +60,6 @@ def regret_command(
     json
         Print one JSON document.
     """
-    from allometry.cli.output import emit
     from allometry.decisions.buildable import buildable as snap
     from allometry.decisions.regret import least_regret, regret_curve
 
@@ -79,8 +78,7 @@ def regret_command(
 
             every = regret_curve(loaded, flops, within=within, cost=model, **which)
             write_picture(draw_regret(every, within), plot)
-    emit(table if json else short(table), as_json=json)
-    return 0
+    return answered(table, as_json=json)
 
 
 def break_even_command(
@@ -130,7 +128,6 @@ def break_even_command(
     json
         Print one JSON document.
     """
-    from allometry.cli.output import emit
     from allometry.decisions.breakeven import break_even_budget, break_even_context
     from allometry.errors import InputError
 
@@ -153,8 +150,7 @@ def break_even_command(
         from allometry.plots.choices import draw_break_even
 
         write_picture(draw_break_even(table), plot)
-    emit(table if json else short(table), as_json=json)
-    return 0
+    return answered(table, as_json=json)
 
 
 def lifetime_command(
@@ -197,7 +193,6 @@ def lifetime_command(
     json
         Print one JSON document.
     """
-    from allometry.cli.output import emit
     from allometry.decisions.buildable import nearest_shapes
     from allometry.decisions.lifetime import lifetime
 
@@ -219,8 +214,7 @@ def lifetime_command(
         from allometry.plots.choices import draw_lifetime
 
         write_picture(draw_lifetime(table), plot)
-    emit(table if json else short(table), as_json=json)
-    return 0
+    return answered(table, as_json=json)
 
 
 def repeat_command(
@@ -259,7 +253,7 @@ def repeat_command(
     json
         Print one JSON document.
     """
-    from allometry.cli.output import emit, stderr
+    from allometry.cli.output import stderr
     from allometry.decisions.buildable import nearest_shapes
     from allometry.decisions.repeats import repeated
 
@@ -284,5 +278,4 @@ def repeat_command(
         from allometry.plots.choices import draw_repeated
 
         write_picture(draw_repeated(table), plot)
-    emit(table if json else short(table), as_json=json)
-    return 0
+    return answered(table, as_json=json)

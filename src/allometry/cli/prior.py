@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from allometry.priors import PriorFile
 
 
@@ -112,11 +114,23 @@ def list_command(*, json: bool = False) -> int:
     from allometry.cli.output import emit
     from allometry.priors import library_table
 
-    emit(library_table(), as_json=json)
+    table = library_table()
+    if not json:  # for people: what is long goes on in prior show
+        import textwrap
+
+        for name, width in (("licences", 44), ("description", 72)):
+            table[name] = [textwrap.shorten(t, width, placeholder=" ...") for t in table[name]]
+    emit(table, as_json=json)
     return 0
 
 
-def show_command(prior: str, *, json: bool = False) -> int:
+def show_command(
+    prior: str,
+    *,
+    plot: Path | None = None,
+    beside: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
+    json: bool = False,
+) -> int:
     """What a prior says: every quantity with its interval, units and provenance.
 
     Checks the file on the way: exit code 2 and one line if any rule is broken.
@@ -125,19 +139,56 @@ def show_command(prior: str, *, json: bool = False) -> int:
     ----------
     prior
         A prior file, or a name that ``allometry prior list`` shows.
+    plot
+        Forest plot of its groups, quantity by quantity: .png, .pdf or .svg.
+    beside
+        Priors for a new group to draw (and list) beside it, moved to its reference run:
+        ``prior show xlstm-study-groups --beside xlstm typical --plot forest.png``.
     json
         Print the prior as one JSON document.
     """
+    from allometry.cli.asking import check_picture, write_picture
     from allometry.cli.output import emit
-    from allometry.priors import find_prior, prior_table
+    from allometry.priors import find_prior, forest_table, prior_table
 
+    check_picture(plot)
     file = find_prior(prior)
+    others = [find_prior(name) for name in beside or []]
+    table = forest_table(file, others) if plot or others else prior_table(file)
+    if plot is not None:
+        from allometry.plots.priors import plot_forests
+
+        write_picture(plot_forests(table), plot)
     if json:
         emit(file.to_document(), as_json=True)
         return 0
-    emit(_short(file, None), as_json=False)
-    emit(prior_table(file).drop(columns="meaning"), as_json=False)
+    emit(_fields(_short(file, None)), as_json=False)
+    emit(table.drop(columns="meaning"), as_json=False)
     return 0
+
+
+CELL_WIDTH = 88
+
+
+def _fields(document: "dict[str, object]") -> "pd.DataFrame":
+    """One row a field; long texts go on in the rows below, and lists have a row each."""
+    import textwrap
+
+    import pandas as pd
+
+    rows: list[tuple[str, object]] = []
+    for name, value in document.items():
+        if isinstance(value, dict):
+            value = [f"{key}: {part}" for key, part in value.items()]
+        parts = value if isinstance(value, list) else [value]
+        if name.endswith("sha256"):
+            parts = [f"{str(part)[:12]}..." for part in parts]
+        lines: list[object] = []
+        for part in parts or ["none"]:
+            long = isinstance(part, str) and len(part) > CELL_WIDTH
+            lines += textwrap.wrap(str(part), CELL_WIDTH) if long else [part]
+        rows += [(name if i == 0 else "", line) for i, line in enumerate(lines)]
+    return pd.DataFrame(rows, columns=["field", "value"], dtype=object)
 
 
 def _short(file: "PriorFile", path: Path | None) -> dict[str, object]:

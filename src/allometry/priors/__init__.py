@@ -2,11 +2,12 @@
 
 from allometry.priors.export import as_prior
 from allometry.priors.file import PriorFile, Quantity, Units
+from allometry.priors.forest import forest_table
 from allometry.priors.library import find_prior, library_names, library_prior, library_table
 from allometry.priors.mixture import Mixture
 from allometry.priors.reading import parse_prior, read_prior
 from allometry.priors.studies import typical_prior
-from allometry.priors.tables import forest_table, overlay_table, prior_table
+from allometry.priors.tables import overlay_table, prior_table
 from allometry.priors.use import PriorUse
 
 __all__ = [

@@ -240,6 +240,6 @@ def _describe(posterior: Posterior, kind: Kind, groups: tuple[Mapping[str, Any],
         return f"Posterior of {named} from {runs} runs of {posterior.record.source}"
     of = " of " + "/".join(str(v) for g in groups for v in g.values()) if groups else ""
     return (
-        f"A group{of} that was never run, as {runs} runs in {n_groups} groups of "
-        f"{posterior.record.source} predict it"
+        f"A group{of} that was never run, as {runs} runs in {n_groups} "
+        f"{'group' if n_groups == 1 else 'groups'} of {posterior.record.source} predict it"
     )

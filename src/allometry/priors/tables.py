@@ -9,6 +9,7 @@ from scipy.special import expit
 from allometry.inference import Posterior, interval_columns
 from allometry.priors.export import quantity_draws
 from allometry.priors.file import MEANINGS, PriorFile
+from allometry.priors.mixture import Array
 
 DRAWS = 20_000
 READABLE = {
@@ -30,7 +31,11 @@ def prior_table(file: PriorFile, *, seed: int = 0) -> pd.DataFrame:
     Columns ``quantity, group, value_median, value_q5, value_q25, value_q75, value_q95, meaning``;
     ``loss`` is relative to the reference loss unless the file's unit is known.
     """
-    draws = file.mixture.draw(DRAWS, np.random.default_rng([seed, 15]))
+    return table_of_draws(file, file.mixture.draw(DRAWS, np.random.default_rng([seed, 15])))
+
+
+def table_of_draws(file: PriorFile, draws: Array) -> pd.DataFrame:
+    """`prior_table` of draws (draw, quantity) of the file's quantities."""
     rows = []
     for i, quantity in enumerate(file.quantities):
         name, inverse = READABLE.get(quantity.name, (quantity.name, lambda x: x))
@@ -92,22 +97,3 @@ def _is_in(
 
 def _group_name(file: PriorFile, group: int) -> str:
     return "/".join(map(str, file.groups[group].values()))
-
-
-def forest_table(file: PriorFile, predictive: PriorFile | None = None) -> pd.DataFrame:
-    """Intervals of each quantity of each group, and of a group that was never run.
-
-    Parameters
-    ----------
-    file : PriorFile
-        Of groups.
-    predictive : PriorFile, optional
-        For a new group of the same study.
-    """
-    own = prior_table(file)
-    own = own[own["group"] != ""].assign(kind="group")
-    if predictive is None:
-        return own.reset_index(drop=True)
-    new = prior_table(predictive)
-    new = new[new["quantity"].isin(own["quantity"])].assign(group="a new group", kind="predictive")
-    return pd.concat([own, new], ignore_index=True)
