@@ -258,11 +258,10 @@ class _Effects:
 
 
 def _device_effects(posterior: LatencyPosterior, rng: np.random.Generator) -> dict[str, Draws]:
-    timed = ("launch", "call")
     return {
         c.name: np.exp(DEVICE_LOG_SD[c.kind] * rng.normal(size=(posterior.n_draws, 1)))
         for c in posterior.law.coefficients
-        if c.kind in CEILINGS or "seconds" in c.name or c.name.startswith(timed)
+        if c.kind in CEILINGS or c.timed
     }
 
 

@@ -14,10 +14,11 @@ from allometry.errors import InputError
 from allometry.inference.convergence import Convergence, judge
 from allometry.inference.latency_arrays import group_timings, latency_data
 from allometry.inference.latency_memory import memory_draws
-from allometry.inference.latency_model import LatencyData, LatencyProgram
+from allometry.inference.latency_model import LatencyData
 from allometry.inference.latency_posterior import LatencyPosterior
+from allometry.inference.latency_program import LatencyProgram
 from allometry.inference.latency_record import LatencyRecord
-from allometry.inference.latency_start import moved_start, start_vector
+from allometry.inference.latency_start import start_vector
 from allometry.inference.latency_tree import build_latency_tree
 from allometry.inference.latency_work import (
     apparent_device,
@@ -52,9 +53,9 @@ class LatencySampler:
 
     method: str = "laplace"
     chains: int = 4
-    warmup: int = 200
+    warmup: int = 150
     draws: int = 300
-    target: float = 0.85
+    target: float = 0.9
     workers: int = 2
 
     def __post_init__(self) -> None:
@@ -132,9 +133,7 @@ def fit_latency(
                 law=chosen, structure=groups.structure(chosen, bounded=sheet is not None)
             )
             data = latency_data(used.table, work, groups, chosen, bounded=sheet is not None)
-            start = start_vector(program, data)
-            if near is not None:
-                start = moved_start(start, program, groups, near)
+            start = start_vector(program, data, groups, near)
             found.append((program, data, find_mode(start, program, data)))
         evidences = [_log_evidence(mode, program.size) for program, _, mode in found]
         program, data, mode = found[int(np.argmax(evidences))]

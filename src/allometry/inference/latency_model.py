@@ -11,19 +11,17 @@ the covariance that the common mean gives it.
 
 from dataclasses import dataclass
 from functools import partial
-from math import prod
 
 import jax
 import jax.numpy as jnp
 import numpyro
 import numpyro.distributions as dist
 from jaxtyping import Array, Float
-from numpyro.infer.util import log_density
 
 from allometry.inference.latency_settings import settings_log_density
 from allometry.inference.model import Sites
 from allometry.laws.latency import LatencyLaw, LatencyValues, log_seconds, natural_values
-from allometry.laws.latency_parts import Work
+from allometry.laws.latency_parts import LatencyParts, Work
 
 NOISE = (-4.0, 0.7)
 """Normal prior of the log of a timing's own noise: 2 %, within a factor of four."""
@@ -161,13 +159,23 @@ class TimingLaw:
     shared: Float[Array, "*draws setting"]
 
 
+def timing_parts(
+    law: LatencyLaw,
+    structure: LatencyStructure,
+    timings: TimingArrays,
+    theta: Float[Array, "*draws active"],
+) -> LatencyParts:
+    """Seconds of all timings by what they are spent on, (*draws, setting, slot); no effects."""
+    entries = by_architecture(jnp.moveaxis(theta, -1, 0), structure)
+    table = natural_values(law, entries, bounded=structure.bounded)
+    return law.parts(setting_values(law, table, timings.architecture), timings.work)
+
+
 def timing_law(
     law: LatencyLaw, structure: LatencyStructure, timings: TimingArrays, sites: Sites
 ) -> TimingLaw:
     """Center and variances of all timings; sites have draws, if any, first."""
-    theta = jnp.moveaxis(sites["theta"], -1, 0)
-    table = natural_values(law, by_architecture(theta, structure), bounded=structure.bounded)
-    parts = law.parts(setting_values(law, table, timings.architecture), timings.work)
+    parts = timing_parts(law, structure, timings, sites["theta"])
     launch, work = (sites[n] @ timings.cell for n in ("launch_effect", "work_effect"))
     own = jnp.exp(2 * sites["log_noise"]) @ timings.noise
     return TimingLaw(
@@ -198,32 +206,3 @@ def latency_model(law: LatencyLaw, structure: LatencyStructure, data: LatencyDat
     residual = jnp.where(timings.weight > 0, timings.log_seconds - found.center, 0.0)
     density = settings_log_density(residual, found.own, timings.weight, found.shared)
     numpyro.factor("log_seconds", density.sum())
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LatencyProgram:
-    """The density of the flat vector of sites, as `allometry.inference.nuts` samples it."""
-
-    law: LatencyLaw
-    structure: LatencyStructure
-
-    @property
-    def size(self) -> int:
-        """Length of the flat vector."""
-        return sum(prod(shape) for shape in latency_site_shapes(self.structure).values())
-
-    def split(self, x: Float[Array, "*batch d"]) -> Sites:
-        """Cut flat vectors into sites, batch first."""
-        sites, start = {}, 0
-        for name, shape in latency_site_shapes(self.structure).items():
-            stop = start + prod(shape)
-            sites[name] = x[..., start:stop].reshape(*x.shape[:-1], *shape)
-            start = stop
-        return sites
-
-    def log_density(self, x: Float[Array, " d"], data: LatencyData) -> Float[Array, ""]:
-        """Log joint density of a flat vector, up to a constant."""
-        joint: Float[Array, ""] = log_density(
-            latency_model, (self.law, self.structure, data), {}, self.split(x)
-        )[0]
-        return joint

@@ -117,14 +117,11 @@ class LatencyPosterior:
                 ceiling = coefficient.kind in peak
                 share = table[:, k, a] if ceiling else np.full(len(table), np.nan)
                 absolute = table[:, k, a] * peak.get(coefficient.kind, 1.0)
-                timed = "seconds" in coefficient.name or coefficient.name.startswith(
-                    ("launch", "call")
-                )
                 rows.append(
                     {
                         "architecture": architecture,
                         "coefficient": coefficient.name,
-                        "unit": unit.get(coefficient.kind) or ("s" if timed else "1"),
+                        "unit": unit.get(coefficient.kind) or ("s" if coefficient.timed else "1"),
                         "share_of_peak": float(np.median(share)),
                     }
                     | {n: float(v) for n, v in interval_columns("value", absolute).items()}

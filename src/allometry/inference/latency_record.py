@@ -16,7 +16,7 @@ from allometry.inference.record_json import (
 
 FORMAT = RecordFormat(
     attribute="allometry_latency_schema",
-    version=2,  # 2: effects by setting, other coefficients
+    version=3,  # 3: one coefficient more, other priors
     kind="a latency posterior of allometry",
     command="allometry latency fit",
 )

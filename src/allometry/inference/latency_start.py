@@ -1,38 +1,45 @@
 """Where the climb to the mode of a latency posterior starts."""
 
+import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 
 from allometry.inference.latency_arrays import LatencyGrouping, active_names, phase_names
-from allometry.inference.latency_model import (
-    WORK_SPREAD,
-    LatencyData,
-    LatencyProgram,
-    latency_site_shapes,
-)
+from allometry.inference.latency_model import WORK_SPREAD, LatencyData
 from allometry.inference.latency_posterior import LatencyPosterior
+from allometry.inference.latency_program import LatencyProgram
+
+Start = dict[str, npt.NDArray[np.float64]]
 
 
-def start_vector(program: LatencyProgram, data: LatencyData) -> npt.NDArray[np.float64]:
-    """Prior means, no effects, noise of 5 %."""
-    structure = program.structure
-    return np.concatenate(
-        [
-            [np.log(WORK_SPREAD)],
-            np.full(2 * structure.n_noises, np.log(0.05)),
-            np.asarray(data.loc),
-            np.zeros(2 * structure.n_cells),
-        ]
-    )
-
-
-def moved_start(
-    start: npt.NDArray[np.float64],
+def start_vector(
     program: LatencyProgram,
+    data: LatencyData,
     groups: LatencyGrouping,
-    near: LatencyPosterior,
+    near: LatencyPosterior | None = None,
 ) -> npt.NDArray[np.float64]:
-    """A start with the means of another posterior, where both have the same coefficient or cell."""
+    """Coordinates of the start: prior means, no effects, noise of 5 %.
+
+    With another posterior, its means where both have the same coefficient or cell.
+    """
+    structure = program.structure
+    sites = {
+        "log_work_spread": np.asarray(np.log(WORK_SPREAD)),
+        "log_noise": np.full(structure.n_noises, np.log(0.05)),
+        "log_kernel_spread": np.full(structure.n_noises, np.log(0.05)),
+        "theta": np.asarray(data.loc),
+        "launch_effect": np.zeros(structure.n_cells),
+        "work_effect": np.zeros(structure.n_cells),
+    }
+    if near is not None:
+        sites = _moved(sites, program, groups, near)
+    vector = program.vector({name: jnp.asarray(value) for name, value in sites.items()}, data)
+    return np.asarray(vector)
+
+
+def _moved(
+    sites: Start, program: LatencyProgram, groups: LatencyGrouping, near: LatencyPosterior
+) -> Start:
     phases, cells = phase_names(groups.architectures), groups.cells
     labels = {
         "log_noise": phases,
@@ -41,11 +48,13 @@ def moved_start(
         "launch_effect": cells,
         "work_effect": cells,
     }
-    means, moved = near.idata["posterior"].mean(("chain", "draw")), []
-    for name in latency_site_shapes(program.structure):
+    means = near.idata["posterior"].mean(("chain", "draw"))
+    moved = {}
+    for name, value in sites.items():
         if name in labels:
             known = means[name].to_series().to_dict()
-            moved += [known.get(label, np.nan) for label in labels[name]]
+            there = np.asarray([known.get(label, np.nan) for label in labels[name]])
         else:
-            moved.append(float(means[name]))
-    return np.where(np.isnan(moved), start, moved)
+            there = means[name].to_numpy()
+        moved[name] = np.where(np.isnan(there), value, there)
+    return moved

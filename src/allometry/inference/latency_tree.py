@@ -1,6 +1,7 @@
 """The ArviZ tree of a latency posterior."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,12 +20,11 @@ from allometry.inference.latency_model import (
     WORK_SPREAD,
     WORK_SPREAD_LOG_SD,
     LatencyData,
-    LatencyProgram,
     TimingLaw,
     by_architecture,
-    latency_site_shapes,
     timing_law,
 )
+from allometry.inference.latency_program import LatencyProgram
 from allometry.inference.latency_settings import SettingDraws, draw_settings, new_settings
 from allometry.inference.model import STUDENT_DF
 from allometry.inference.nuts import ChainDraws
@@ -66,7 +66,8 @@ def build_latency_tree(
     where = (groups.setting, groups.slot)
     rng = np.random.default_rng([seed, 4])
     observed = np.asarray(data.timings.log_seconds)[where]
-    law = _at_timings(flat, program, data)
+    sites = _sites(flat, program, data)
+    law = _at_timings(sites, program, data)
     settings = draw_settings(
         np.asarray(data.timings.log_seconds) - law.center,
         np.asarray(law.own),
@@ -76,7 +77,7 @@ def build_latency_tree(
     )
     one = np.sqrt(law.own[:, *where] + law.shared[:, groups.setting])
     likelihood = scipy.stats.t.logpdf(observed, STUDENT_DF, loc=law.center[:, *where], scale=one)
-    prior = _prior_draws(program, data, seed)
+    prior = _prior_sites(program, data, seed)
     prior_law = _at_timings(prior, program, data)
     fresh = new_settings(np.asarray(prior_law.shared), rng)
 
@@ -102,7 +103,7 @@ def build_latency_tree(
         if name in table
     ]
     content: dict[str, Mapping[str, npt.ArrayLike]] = {
-        "posterior": split(_variables(flat, program) | effects | memory),
+        "posterior": split(_variables(sites, program) | effects | memory),
         "posterior_predictive": split(predictive(law, settings)),
         "log_likelihood": split({"seconds": likelihood.astype(np.float32)}),
         "sample_stats": {
@@ -133,43 +134,45 @@ def build_latency_tree(
     )
 
 
-def _variables(flat: npt.NDArray[np.float64], program: LatencyProgram) -> Arrays:
-    sites = program.split(jnp.asarray(flat))
-    table = by_architecture(sites["theta"].T, program.structure, fill=jnp.nan)
+def _variables(sites: Arrays, program: LatencyProgram) -> Arrays:
+    table = by_architecture(jnp.asarray(sites["theta"].T), program.structure, fill=jnp.nan)
     natural = natural_values(program.law, table, bounded=program.structure.bounded)
-    return {name: np.asarray(value) for name, value in sites.items()} | {
-        "coefficient": np.asarray(jnp.moveaxis(natural, -1, 0))
-    }
+    return sites | {"coefficient": np.asarray(jnp.moveaxis(natural, -1, 0))}
 
 
-def _at_timings(
-    flat: npt.NDArray[np.float64], program: LatencyProgram, data: LatencyData
-) -> TimingLaw:
+def _in_batches(evaluate: Callable[..., Any], flat: Any) -> Any:
+    """Numpy arrays of a function of draws, first axis of every array, so many at a time."""
+    size = len(jax.tree.leaves(flat)[0])
+    batches = [slice(start, start + _BATCH) for start in range(0, size, _BATCH)]
+    cut = [jax.tree.map(lambda part, at=at: jnp.asarray(part[at]), flat) for at in batches]
+    found = [evaluate(part) for part in cut]
+    return jax.tree.map(lambda *parts: np.concatenate(parts), *found)
+
+
+def _sites(flat: npt.NDArray[np.float64], program: LatencyProgram, data: LatencyData) -> Arrays:
+    found: Arrays = _in_batches(jax.jit(lambda x: program.sites(x, data)), flat)
+    return found
+
+
+def _at_timings(sites: Arrays, program: LatencyProgram, data: LatencyData) -> TimingLaw:
     """Center and variances as numpy arrays, draws first."""
-
-    @jax.jit
-    def evaluate(x: jax.Array) -> TimingLaw:
-        return timing_law(program.law, program.structure, data.timings, program.split(x))
-
-    found = [
-        evaluate(jnp.asarray(flat[start : start + _BATCH])) for start in range(0, len(flat), _BATCH)
-    ]
-    joined: TimingLaw = jax.tree.map(lambda *parts: np.concatenate(parts), *found)
-    return joined
+    found: TimingLaw = _in_batches(
+        jax.jit(lambda part: timing_law(program.law, program.structure, data.timings, part)), sites
+    )
+    return found
 
 
-def _prior_draws(program: LatencyProgram, data: LatencyData, seed: int) -> npt.NDArray[np.float64]:
+def _prior_sites(program: LatencyProgram, data: LatencyData, seed: int) -> Arrays:
     rng = np.random.default_rng([seed, 3])
     structure, size = program.structure, PRIOR_DRAWS
     loc, factor = np.asarray(data.loc), np.asarray(data.factor)
     spread = np.log(WORK_SPREAD) + WORK_SPREAD_LOG_SD * rng.normal(size=size)
     cells, phases = (size, structure.n_cells), (size, structure.n_noises)
-    drawn = {
-        "log_work_spread": spread[:, None],
+    return {
+        "log_work_spread": spread,
         "log_noise": NOISE[0] + NOISE[1] * rng.normal(size=phases),
         "log_kernel_spread": KERNEL_SPREAD[0] + KERNEL_SPREAD[1] * rng.normal(size=phases),
         "theta": loc + rng.normal(size=(size, len(loc))) @ factor.T,
         "launch_effect": LAUNCH_SPREAD * rng.normal(size=cells),
         "work_effect": np.exp(spread)[:, None] * rng.normal(size=cells),
     }
-    return np.concatenate([drawn[name] for name in latency_site_shapes(structure)], axis=1)

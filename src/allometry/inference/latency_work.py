@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from allometry.accounting import (
+    BF16,
     VOCAB_SIZE,
     Shape,
     TransformerShape,
@@ -29,6 +30,12 @@ ARCHITECTURES: dict[str, Mixer] = {"transformer": "attention", "xlstm": "recurre
 
 LOGIT_BYTES = 8.0
 """Bytes moved for a logit that nobody asked for: 2 written, 2 read again to cast, 4 written."""
+
+HEAD_STEP = 32
+"""Kernels of a step hold heads whose width is rounded up to a multiple of this: 80 runs as 96."""
+
+LINE_BYTES = 128
+"""Memory is read in lines of so many bytes; a key of one head takes up whole lines."""
 
 PARAMS_TOLERANCE = 0.03
 """A shape whose params are further from the row's (relative) is not the model that was timed."""
@@ -135,7 +142,7 @@ def point_work(shape: Shape, row: pd.Series, *, units: int) -> dict[str, float]:
     work = dict.fromkeys(
         (
             *("row_channels", "prompt_logit_flops", "prompt_logit_bytes", "pair_flops", "channels"),
-            *("key_rounds", "chunk_rounds", "sequence_channels"),
+            *("key_rounds", "key_line_rounds", "chunk_rounds", "sequence_channels"),
         ),
         0.0,
     )
@@ -144,11 +151,14 @@ def point_work(shape: Shape, row: pd.Series, *, units: int) -> dict[str, float]:
         context = T + (generated + 1) // 2  # of the middle step
         flops = decode_flops(shape, context, batch_size=B)
         moved = decode_bytes(shape, context, batch_size=B)
-        work["sequence_channels"] = float(n * B * shape.d_model)
+        head = shape.head_dim if isinstance(shape, TransformerShape) else shape.head_dim_v
+        work["sequence_channels"] = float(n * B * heads * HEAD_STEP * -(-head // HEAD_STEP))
         work["row_channels"] = float(n * shape.d_model) if B == 1 else 0.0
         if attention:
             # The cache is allocated, and walked along, for the longest sequence to come.
             work["key_rounds"] = n * rounds * (T + generated)
+            lines = -(-BF16.activation * head // LINE_BYTES)
+            work["key_line_rounds"] = work["key_rounds"] * lines
         rows = B
     else:
         flops = prefill_flops(shape, T, batch_size=B)
@@ -161,13 +171,13 @@ def point_work(shape: Shape, row: pd.Series, *, units: int) -> dict[str, float]:
             work["channels"] = float(n * heads * shape.head_dim * rows)
         else:
             work["chunk_rounds"] = n * rounds * -(-T // shape.chunk_size)
-    head = 2.0 * B * shape.d_model * shape.vocab_size
+    logits = 2.0 * B * shape.d_model * shape.vocab_size
     return work | {
         "decode": float(row["quantity"] == "step_time"),
         "many_rows": float(rows > 1),
         "layers": float(n),
-        "linear_flops": flops.linear - head,
-        "head_flops": head,
+        "linear_flops": flops.linear - logits,
+        "head_flops": logits,
         "weight_bytes": moved.weights,
         "activation_bytes": moved.activations,
         "cache_bytes": 0.0 if work["pair_flops"] else moved.cache,

@@ -37,6 +37,16 @@ class LatencyCoefficient:
     mixers: tuple[Mixer, ...] = ("attention", "recurrent")
     two_kernels: bool = False
 
+    @property
+    def timed(self) -> bool:
+        """The coefficient is in seconds, and no number of a kernel alone."""
+        return "seconds" in self.name or self.name.startswith(("launch", "call"))
+
+    @property
+    def slope(self) -> float:
+        """By how much log seconds of its term grow with it on the sampler's scale; 0: no term."""
+        return -1.0 if self.kind in ("flops", "bandwidth") else float(self.timed)
+
     def prior(self, *, bounded: bool) -> tuple[float, float]:
         """Location and scale on the sampler's scale; of the log share where there is no ceiling."""
         if bounded or self.kind in ("log", "share"):
@@ -87,9 +97,8 @@ COEFFICIENTS = (
         name="call_step",
         meaning="seconds of a step whatever its layers: embedding, head and choice of the token",
         kind="log",
-        loc=-10.0,  # 45 us
-        scale=0.7,
-        between=0.3,
+        loc=-9.0,  # 120 us: a dozen kernels, and the host's own loop over tokens
+        scale=1.0,
     ),
     LatencyCoefficient(
         name="call_prefill",
@@ -153,7 +162,7 @@ COEFFICIENTS = (
         kind="share",
         loc=0.0,
         scale=1.0,
-        between=3.0,  # wide on the logit scale: most of it is near zero or near one
+        between=1.5,  # with the scale above: as good as uniform between zero and one
     ),
     LatencyCoefficient(
         name="prefill_overlap",
@@ -173,7 +182,7 @@ COEFFICIENTS = (
     LatencyCoefficient(
         name="sequence_channel_seconds",
         meaning="seconds of a step for one channel of one layer of one sequence, besides products, "
-        "traffic and the walk: element-wise kernels that are not fused, padding, copies",
+        "traffic and the walk: element-wise kernels that are not fused, copies; heads are padded",
         kind="log",
         loc=-22.5,  # 0.2 ns
         scale=1.0,
@@ -185,6 +194,15 @@ COEFFICIENTS = (
         kind="log",
         loc=-17.0,  # 40 ns
         scale=1.0,
+        mixers=("attention",),
+    ),
+    LatencyCoefficient(
+        name="key_line_seconds",
+        meaning="further seconds for each line of memory that the key of one head takes up",
+        kind="log",
+        loc=-19.1,  # 5 ns: 128 bytes at one block's share of some terabytes a second
+        scale=0.4,
+        between=0.3,
         mixers=("attention",),
     ),
     LatencyCoefficient(

@@ -12,8 +12,8 @@ from jaxtyping import Array, Float
     data_fields=[
         *("decode", "many_rows", "layers", "row_channels", "linear_flops", "head_flops"),
         *("prompt_logit_flops", "prompt_logit_bytes", "weight_bytes", "activation_bytes"),
-        *("cache_bytes", "pair_flops", "channels", "key_rounds", "chunk_rounds"),
-        *("sequence_channels", "peak_flops", "peak_bandwidth"),
+        *("cache_bytes", "pair_flops", "channels", "key_rounds", "key_line_rounds"),
+        *("chunk_rounds", "sequence_channels", "peak_flops", "peak_bandwidth"),
     ],
     meta_fields=[],
 )
@@ -43,10 +43,12 @@ class Work:
         Layers x width x tokens of a prefill with attention.
     key_rounds : Array
         Layers x rounds x keys that one block walks along (attention, decode).
+    key_line_rounds : Array
+        The same times the lines of memory that a key of one head takes up.
     chunk_rounds : Array
         Layers x rounds x chunks that one block walks along (recurrent, prefill).
     sequence_channels : Array
-        Sequences x layers x width of a decode step.
+        Sequences x layers x heads x padded head width of a decode step.
     peak_flops, peak_bandwidth : Array
         Ceilings in FLOP/s and bytes/s.
     """
@@ -65,6 +67,7 @@ class Work:
     pair_flops: Float[Array, "*points"]
     channels: Float[Array, "*points"]
     key_rounds: Float[Array, "*points"]
+    key_line_rounds: Float[Array, "*points"]
     chunk_rounds: Float[Array, "*points"]
     sequence_channels: Float[Array, "*points"]
     peak_flops: Float[Array, "*points"]
