@@ -58,3 +58,64 @@ def test_a_loss_posterior_in_place_of_a_latency_posterior_is_named(fitted_file, 
     argv = ["latency", "frontier", str(fitted_file), str(fitted_file)]
     assert main([*argv, "--context-length", "4096"]) == 2
     assert "not a latency posterior" in capsys.readouterr().err
+
+
+def test_cost_adds_hours_and_money_and_draws_them(
+    fitted_file, fitted_latency_file, tmp_path, capsys
+):
+    picture = tmp_path / "cost.png"
+    argv = ["latency", "cost", str(fitted_file), str(fitted_latency_file), "--served", "0", "1e12"]
+    options = ["--target-loss", "2.8", "--context-length", "4096", "--architecture", "xlstm"]
+    sizes = ["--params", "2e8", "4e8", "8e8", "--price-per-hour", "3", "--plot", str(picture)]
+    assert main([*argv, *options, *sizes, "--json"]) == 0
+    none, many = json.loads(capsys.readouterr().out)
+    assert none["training_share_of_hours_median"] == 1.0
+    assert many["device_hours_median"] > none["device_hours_median"]
+    assert many["cost_median"] == pytest.approx(3 * many["device_hours_median"])
+    assert picture.stat().st_size > 0
+
+
+def test_crossover_is_of_contexts_or_of_batches(fitted_latency_file, tmp_path, capsys):
+    picture = tmp_path / "crossover.png"
+    argv = ["latency", "crossover", str(fitted_latency_file), "--params", "1.6e8", "--json"]
+    both = ["--architecture", "transformer", "xlstm", "--plot", str(picture)]
+    assert main([*argv, *both, "--batch-sizes", "8", "64"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    crosses = {(r["architecture"], r["batch_size"]): r["probability_crosses"] for r in rows}
+    assert crosses["transformer", 8] == crosses["transformer", 64] == 1.0
+    assert crosses["xlstm", 8] == crosses["xlstm", 64] == 0.0
+    assert picture.stat().st_size > 0
+    assert main([*argv, "--architecture", "xlstm", "--of", "batch"]) == 0
+    assert "batch_size_median" in json.loads(capsys.readouterr().out)[0]
+
+
+def test_break_even_gives_a_context_for_each_batch(fitted_file, fitted_latency_file, capsys):
+    argv = ["latency", "break-even", str(fitted_file), str(fitted_latency_file)]
+    options = ["--pair", "transformer", "xlstm", "--params", "4e8", "--batch-sizes", "1", "64"]
+    assert main([*argv, *options, "--json"]) == 0
+    few, many = json.loads(capsys.readouterr().out)
+    assert (few["batch_size"], many["batch_size"]) == (1, 64)
+    assert many["probability_breaks_even"] == 1.0
+    # The xLSTM of equal loss is smaller, since its simulated loss is lower.
+    assert many["b_params_median"] < 4e8
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (["crossover", "FIT", "--architecture", "mamba", "--params", "1e8"], "mamba"),
+        (["crossover", "FIT", "--architecture", "xlstm", "--params", "0"], "params"),
+        (["crossover", "FIT", "--architecture", "xlstm", "--params", "nan"], "params"),
+        (
+            ["crossover", "FIT", "--architecture", "xlstm", "--params", "1e8", "--plot", "a.txt"],
+            "Use .png",
+        ),
+        (["predict", "no.nc", "--architecture", "xlstm", "--params", "1", "--prefill-lengths", "1"],
+         "no.nc"),
+        (["fit", "no.csv", "-o", "x.nc"], "no.csv"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_named_and_exits_with_2(fitted_latency_file, argv, says, capsys):
+    argv = [str(fitted_latency_file) if part == "FIT" else part for part in argv]
+    assert main(["latency", *argv]) == 2
+    assert says in capsys.readouterr().err

@@ -5,12 +5,14 @@ import pytest
 
 from allometry.accounting import count_params, preset
 from allometry.decisions.crossover import crossover_batch, crossover_context
+from allometry.decisions.latency import latency_draws
 from allometry.decisions.serving import (
     break_even_context,
     largest_batch,
     serving_frontier,
 )
 from allometry.decisions.serving_cost import lifetime_cost
+from allometry.decisions.serving_points import family_points
 from allometry.errors import InputError
 
 SIZES = (2e8, 4e8, 8e8)
@@ -91,24 +93,23 @@ def test_memory_that_is_not_known_is_asked_for(fitted_latency):
 
 
 def test_much_serving_buys_a_smaller_model_trained_for_longer(fitted, fitted_latency):
-    rare, often = (
-        lifetime_cost(
-            fitted,
-            fitted_latency,
-            "transformer",
-            target_loss=2.6,
-            served_tokens=served,
-            context_length=4096,
-            params=np.geomspace(1e8, 3e9, 9),
-        ).iloc[0]
-        for served in (1.0, 1e13)
+    table = lifetime_cost(
+        fitted,
+        fitted_latency,
+        "transformer",
+        target_loss=2.6,
+        served_tokens=(1.0, 1e13),
+        context_length=4096,
+        params=np.geomspace(1e8, 3e9, 9),
     )
+    rare, often = (row for _, row in table.iterrows())
     assert rare["probability_reachable"] == often["probability_reachable"] == 1.0
     assert rare["overtraining_median"] == 1.0  # nothing is served: training alone decides
-    assert rare["training_share_of_cost_median"] > 0.999
+    assert rare["training_share_of_hours_median"] > 0.999
     assert often["params_median"] < rare["params_median"]
     assert often["tokens_per_param_median"] > rare["tokens_per_param_median"]
-    assert often["cost_median"] > rare["cost_median"]
+    assert often["device_hours_median"] > rare["device_hours_median"]
+    assert "cost_median" not in table
 
 
 def test_a_loss_below_the_floor_is_reached_by_nothing(fitted, fitted_latency):
@@ -122,4 +123,53 @@ def test_a_loss_below_the_floor_is_reached_by_nothing(fitted, fitted_latency):
         params=SIZES,
     ).iloc[0]
     assert row["probability_reachable"] == 0.0
-    assert np.isnan(row["cost_median"])
+    assert np.isnan(row["device_hours_median"])
+
+
+def test_device_hours_are_those_of_the_training_flops_and_of_the_steps(fitted, fitted_latency):
+    # One size, so that hours follow from the tokens it needs and from its step alone.
+    params = count_params(preset("transformer-160m")).total
+    options = {"target_loss": 3.0, "context_length": 4096, "batch_size": 8, "params": [params]}
+    none, some = (
+        row
+        for _, row in lifetime_cost(
+            fitted,
+            fitted_latency,
+            "transformer",
+            served_tokens=(0.0, 1e9),
+            training_share=0.5,
+            price_per_hour=2.0,
+            **options,
+        ).iterrows()
+    )
+    device = fitted_latency.record.device
+    flops = fitted.record.cost.flops(
+        fitted.select(architecture="transformer", context_length=4096)[:1],
+        np.array([params]),
+        np.array([none["tokens_median"]]),
+    )
+    hours = float(np.asarray(flops).squeeze()) / (0.5 * device.flops) / 3600
+    assert none["device_hours_median"] == pytest.approx(hours, rel=1e-6)
+    assert none["cost_median"] == pytest.approx(2 * hours, rel=1e-6)
+    point = family_points("transformer", [params], 4096, [8], "step_time")
+    step = np.median(latency_draws(fitted_latency, point, common=True).seconds)
+    # Medians of a sum and of its parts differ by less than the spread of the draws.
+    added = some["device_hours_median"] - none["device_hours_median"]
+    assert added == pytest.approx(1e9 * step / 8 / 3600, rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"served_tokens": -1.0}, "served_tokens"),
+        ({"target_loss": float("nan")}, "target_loss"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"training_share": 40.0}, "training_share"),
+        ({"price_per_hour": -2.0}, "price_per_hour"),
+        ({"params": [0.0]}, "params"),
+    ],
+)
+def test_cost_refuses_numbers_that_are_out_of_range(fitted, fitted_latency, change, says):
+    options = {"target_loss": 3.0, "served_tokens": 1e9, "context_length": 4096} | change
+    with pytest.raises(InputError, match=says):
+        lifetime_cost(fitted, fitted_latency, "xlstm", **options)

@@ -23,7 +23,12 @@ COMMANDS: tuple[tuple[str, str, str, str], ...] = (
     ("compare", "ask:compare_command", LOSS, "Which of two architectures wins where."),
     ("regret", "decide:regret_command", LOSS, "What a size is expected to lose; the flat band."),
     ("break-even", "decide:break_even_command", LOSS, "Budget or context of equal loss."),
-    ("lifetime", "decide:lifetime_command", LOSS, "Size and tokens for a demand to be served."),
+    (
+        "lifetime",
+        "decide:lifetime_command",
+        LOSS,
+        "Size and tokens for a demand to be served, in FLOPs.",
+    ),
     ("repeat", "decide:repeat_command", LOSS, "Size and epochs of too few unique tokens."),
     ("check", "check:check_command", LOSS, "Is this posterior to be believed?"),
     ("validate", "validate:validate_command", LOSS, "Hide the largest runs and predict them."),
@@ -75,12 +80,27 @@ SUBCOMMANDS: tuple[tuple[str, str, str, tuple[tuple[str, str, str], ...]], ...] 
     (
         "latency",
         LATENCY,
-        "Inference latency: bench, fit, predict, frontier.",
+        "Inference latency: bench, fit, predict, decide.",
         (
             ("bench", "latency:bench_command", "Time prefill and decode on this machine."),
             ("fit", "latency:fit_command", "Fit the latency law to a table of timings."),
             ("predict", "latency:predict_command", "Seconds of what was not timed."),
             ("frontier", "latency:frontier_command", "Loss against latency, size by size."),
+            (
+                "crossover",
+                "latency_decide:crossover_command",
+                "Context or batch at which something else decides a step.",
+            ),
+            (
+                "break-even",
+                "latency_decide:break_even_command",
+                "Context beyond which one is faster at equal loss.",
+            ),
+            (
+                "cost",
+                "latency_decide:cost_command",
+                "Device-hours or money of training and serving.",
+            ),
         ),
     ),
     (

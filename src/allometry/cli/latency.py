@@ -141,7 +141,7 @@ def fit_command(
     sampler = LatencySampler(method=method, chains=chains, draws=draws)
     with stages() as bar:
         posterior = fit_latency(
-            table, law=law, device=_device(device), sampler=sampler, seed=seed, progress=bar
+            table, law=law, device=device_named(device), sampler=sampler, seed=seed, progress=bar
         )
     posterior.save(output)
     record = posterior.record
@@ -170,7 +170,7 @@ def fit_command(
         }
         emit(document, as_json=True)
     else:
-        emit(_short(posterior.summary()), as_json=False)
+        emit(short(posterior.summary()), as_json=False)
         for n, why in record.excluded:
             stderr.print(f"left out {n} row(s): {why}", highlight=False)
     if not found.converged:
@@ -230,8 +230,8 @@ def predict_command(
     grid = product(architecture, params, prefill_lengths, batch_sizes or [1])
     points = pd.DataFrame(list(grid), columns=names).assign(quantity=quantity)
     loaded = LatencyPosterior.load(posterior)
-    table = predict_latency(loaded, points, device=_device(device), force=force)
-    emit(table if json else _short(table), as_json=json)
+    table = predict_latency(loaded, points, device=device_named(device), force=force)
+    emit(table if json else short(table), as_json=json)
     return 0
 
 
@@ -287,19 +287,20 @@ def frontier_command(
         batch_size=batch_size,
         quantity=quantity,
         params=params,
-        device=_device(device),
+        device=device_named(device),
         force=force,
     )
-    emit(table if json else _short(table), as_json=json)
+    emit(table if json else short(table), as_json=json)
     return 0
 
 
-def _device(name: str | None) -> "Device | None":
+def device_named(name: str | None) -> "Device | None":
+    """Data sheet of a device by name; None for none."""
     from allometry.accounting import named_device
 
     return None if name is None else named_device(name)
 
 
-def _short(table: "pd.DataFrame") -> "pd.DataFrame":
+def short(table: "pd.DataFrame") -> "pd.DataFrame":
     """The table a person reads: medians and 90 % ends; --json has all."""
     return table[[name for name in table.columns if not name.endswith(("_q25", "_q75"))]]

@@ -11,6 +11,7 @@ from allometry.decisions.serving_points import (
     SIZES,
     Draws,
     family_points,
+    fits_memory,
     interval,
     losses_at,
     nearest_context,
@@ -18,9 +19,7 @@ from allometry.decisions.serving_points import (
 )
 from allometry.errors import InputError
 from allometry.inference import Posterior, interval_columns
-from allometry.inference.latency_memory import needed_bytes
 from allometry.inference.latency_posterior import LatencyPosterior
-from allometry.inference.latency_work import shapes_of
 
 
 def largest_batch(
@@ -48,17 +47,11 @@ def largest_batch(
     if not np.isfinite(capacity):
         what = f"the memory of {latency.record.device.name} is not known"
         raise InputError(what, where="largest_batch", hint="Give memory_bytes=.")
-    a = latency.architecture_index(architecture)
     batches = np.unique(np.geomspace(1, largest, 400).round().astype(np.int64))
     points = family_points(architecture, [params], context_length, batches, "ttft")
-    factor = latency.draws("memory_factor")[:, a]
-    spread = latency.draws("memory_spread")[:, a]
-    slack = np.exp(
-        spread * np.random.default_rng([latency.record.seed, 17]).normal(size=len(spread))
-    )
-    needed = needed_bytes(shapes_of(points), points, factor)
-    fits = needed <= (capacity * slack)[:, None]
-    found = np.where(fits[:, 0], batches[np.maximum(fits.sum(axis=1) - 1, 0)], 0)
+    fits = fits_memory(latency, architecture, points, capacity)
+    last = np.maximum(fits.sum(axis=1).astype(int) - 1, 0)
+    found = np.where(fits[:, 0] > 0, batches[last], 0)
     row = {k: float(v) for k, v in interval_columns("batch_size", found.astype(float)).items()}
     labels = {"architecture": architecture, "params": params, "context_length": context_length}
     return pd.DataFrame([labels | row])

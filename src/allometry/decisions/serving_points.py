@@ -8,7 +8,9 @@ from allometry.decisions.latency import check_points
 from allometry.decisions.prediction import predict_draws
 from allometry.errors import InputError
 from allometry.inference import Posterior, interval_columns
+from allometry.inference.latency_memory import needed_bytes
 from allometry.inference.latency_posterior import LatencyPosterior
+from allometry.inference.latency_work import shapes_of
 
 Draws = npt.NDArray[np.float64]
 SIZES = 25
@@ -28,7 +30,9 @@ def nearest_context(loss: Posterior, architecture: str, context_length: int) -> 
         return None
     own = groups[groups["architecture"].astype(str) == architecture]
     if own.empty:
-        raise InputError(f"no losses of architecture {architecture!r}", where="serving")
+        known = ", ".join(sorted(set(groups["architecture"].astype(str))))
+        what = f"no losses of architecture {architecture!r}; fitted: {known}"
+        raise InputError(what, where=loss.record.source)
     contexts = own["context_length"].astype(float).to_numpy()
     return int(contexts[np.abs(np.log(contexts / context_length)).argmin()])
 
@@ -45,9 +49,18 @@ def losses_at(
 
 
 def sizes_tried(latency: LatencyPosterior, params: "npt.ArrayLike | None") -> Draws:
-    """Sizes asked for, or a grid over those that were timed."""
+    """Sizes asked for, or a grid over those that were timed.
+
+    Raises
+    ------
+    InputError
+        If a size is no positive number.
+    """
     if params is not None:
-        return np.atleast_1d(np.asarray(params, dtype=float))
+        sizes = np.atleast_1d(np.asarray(params, dtype=float))
+        if not sizes.size or not (np.isfinite(sizes) & (sizes >= 1)).all():
+            raise InputError("params must be 1 or more and finite", where="serving")
+        return sizes
     timed = latency.idata["constant_data"]["params"].to_numpy()
     return np.geomspace(timed.min(), timed.max(), SIZES)
 
@@ -65,3 +78,17 @@ def family_points(
         names=["params", "prefill_length", "batch_size"],
     ).to_frame(index=False)
     return check_points(rows.assign(architecture=architecture, quantity=quantity))
+
+
+def fits_memory(
+    latency: LatencyPosterior, architecture: str, points: pd.DataFrame, capacity: float
+) -> Draws:
+    """Whether points fit the memory, one or zero, shape (draw, point); NaN where it is unknown."""
+    if not np.isfinite(capacity):
+        return np.full((latency.n_draws, len(points)), np.nan)
+    a = latency.architecture_index(architecture)
+    factor, spread = (latency.draws(f"memory_{name}")[:, a] for name in ("factor", "spread"))
+    rng = np.random.default_rng([latency.record.seed, 17])
+    slack = np.exp(spread * rng.normal(size=len(spread)))
+    needed = needed_bytes(shapes_of(points), points, factor)
+    return np.asarray(needed <= (capacity * slack)[:, None], dtype=np.float64)

@@ -1,0 +1,250 @@
+"""``allometry latency``: crossover, break-even, cost."""
+
+from pathlib import Path
+from typing import Literal
+
+from allometry.cli.latency import Numbers, Quantity, Whole, Words, device_named, short
+
+Bound = Literal["context", "batch"]
+
+
+def crossover_command(
+    posterior: Path,
+    *,
+    architecture: Words,
+    params: Numbers,
+    of: Bound = "context",
+    batch_sizes: Whole | None = None,
+    context_lengths: Whole | None = None,
+    quantity: Quantity = "step_time",
+    plot: Path | None = None,
+    force: bool = False,
+    json: bool = False,
+) -> int:
+    """Context at which a step takes twice as long as at none; or batch at which computing decides.
+
+    Parameters
+    ----------
+    posterior
+        File written by ``allometry latency fit``.
+    architecture
+        One or more architectures that were timed.
+    params
+        Sizes; the family's shape of that many params is taken.
+    of
+        context: from which the cache costs a step as much as all the rest, at each batch. batch:
+        from which computing takes longer than memory, at each context.
+    batch_sizes
+        Sequences, for --of context; by default 1.
+    context_lengths
+        Tokens of the prompt, or context of the step, for --of batch; by default 2048.
+    quantity
+        ttft or step_time, for --of batch.
+    plot
+        Picture of the crossover against batch or context: .png, .pdf or .svg.
+    force
+        Answer although the fit did not converge.
+    json
+        Print one JSON document.
+    """
+    from itertools import product
+
+    import pandas as pd
+
+    from allometry.cli.asking import check_picture, write_picture
+    from allometry.cli.output import emit
+    from allometry.cli.runtime import prepare_jax
+    from allometry.decisions.crossover import crossover_batch, crossover_context
+    from allometry.inference import LatencyPosterior
+
+    check_picture(plot)
+    prepare_jax()
+    loaded = LatencyPosterior.load(posterior)
+    models = product(architecture, params)
+    if of == "context":
+        rows = [
+            crossover_context(loaded, name, size, batch_size=batch, force=force)
+            for (name, size), batch in product(models, batch_sizes or [1])
+        ]
+    else:
+        rows = [
+            crossover_batch(
+                loaded, name, size, context_length=context, quantity=quantity, force=force
+            )
+            for (name, size), context in product(models, context_lengths or [2048])
+        ]
+    table = pd.concat(rows, ignore_index=True)
+    if plot:
+        from allometry.plots.latency_decide import draw_crossover
+
+        write_picture(draw_crossover(table), plot)
+    emit(table if json else short(table), as_json=json)
+    return 0
+
+
+def break_even_command(
+    loss: Path,
+    latency: Path,
+    *,
+    pair: tuple[str, str],
+    params: Numbers,
+    tokens_per_param: float = 22.0,
+    batch_sizes: Whole | None = None,
+    quantity: Quantity = "step_time",
+    plot: Path | None = None,
+    force: bool = False,
+    json: bool = False,
+) -> int:
+    """Context beyond which one architecture is faster than another of equal loss.
+
+    Parameters
+    ----------
+    loss
+        File written by ``allometry fit``.
+    latency
+        File written by ``allometry latency fit``.
+    pair
+        Two architectures: ``--pair transformer xlstm`` asks from where the second is faster.
+    params
+        Sizes of the first; the second takes the size of equal loss.
+    tokens_per_param
+        Training tokens over params, of both.
+    batch_sizes
+        Sequences; by default 1.
+    quantity
+        ttft or step_time.
+    plot
+        Picture of the context against the batch: .png, .pdf or .svg.
+    force
+        Answer although a fit did not converge.
+    json
+        Print one JSON document.
+    """
+    from itertools import product
+
+    import pandas as pd
+
+    from allometry.cli.asking import check_picture, write_picture
+    from allometry.cli.output import emit
+    from allometry.cli.runtime import prepare_jax
+    from allometry.decisions.serving import break_even_context
+    from allometry.inference import LatencyPosterior, Posterior
+
+    check_picture(plot)
+    prepare_jax()
+    losses, timings = Posterior.load(loss), LatencyPosterior.load(latency)
+    rows = [
+        break_even_context(
+            losses,
+            timings,
+            *pair,
+            params=size,
+            tokens_per_param=tokens_per_param,
+            batch_size=batch,
+            quantity=quantity,
+            force=force,
+        )
+        for size, batch in product(params, batch_sizes or [1])
+    ]
+    table = pd.concat(rows, ignore_index=True)
+    if plot:
+        from allometry.plots.latency_decide import draw_crossover
+
+        write_picture(draw_crossover(table), plot)
+    emit(table if json else short(table), as_json=json)
+    return 0
+
+
+def cost_command(
+    loss: Path,
+    latency: Path,
+    *,
+    target_loss: float,
+    served: Numbers,
+    context_length: int,
+    architecture: Words | None = None,
+    batch_size: int = 32,
+    training_share: float = 0.4,
+    price_per_hour: float | None = None,
+    params: Numbers | None = None,
+    device: str | None = None,
+    plot: Path | None = None,
+    force: bool = False,
+    json: bool = False,
+) -> int:
+    """Device-hours, or money, of a model's life: train it to a loss, then generate tokens with it.
+
+    Finds the size, and how long to train it, at the least device-hours in all. Training: FLOPs over
+    a share of the peak. Serving: the timed law's seconds a step; reading prompts is not counted.
+    ``allometry lifetime`` asks the same in FLOPs, without a latency posterior.
+
+    Parameters
+    ----------
+    loss
+        File written by ``allometry fit``.
+    latency
+        File written by ``allometry latency fit``.
+    target_loss
+        Loss to reach, in the loss posterior's unit.
+    served
+        Tokens generated over the model's life, such as ``--served 0 1e11 1e12 1e13``.
+    context_length
+        Mean context of a generated token; the loss is of the group trained at the nearest context.
+    architecture
+        One or more; by default all that were timed.
+    batch_size
+        Sequences that are served together.
+    training_share
+        Share of the device's peak FLOP/s that training reaches (MFU).
+    price_per_hour
+        Money a device-hour: adds the cost.
+    params
+        Sizes tried; by default a grid over those that were timed.
+    device
+        Another device than the one timed, by name: wider intervals.
+    plot
+        Picture of params and device-hours against the demand: .png, .pdf or .svg.
+    force
+        Answer although a fit did not converge.
+    json
+        Print one JSON document.
+    """
+    from allometry.cli.asking import check_picture, write_picture
+    from allometry.cli.output import emit, stderr
+    from allometry.cli.runtime import prepare_jax
+    from allometry.decisions.serving_cost import lifetime_cost
+    from allometry.inference import LatencyPosterior, Posterior
+
+    check_picture(plot)
+    prepare_jax()
+    timings = LatencyPosterior.load(latency)
+    table = lifetime_cost(
+        Posterior.load(loss),
+        timings,
+        architecture or timings.record.architectures,
+        target_loss=target_loss,
+        served_tokens=served,
+        context_length=context_length,
+        batch_size=batch_size,
+        training_share=training_share,
+        price_per_hour=price_per_hour,
+        params=params,
+        device=device_named(device),
+        force=force,
+    )
+    tight = table[table["probability_fits"] < 0.5]
+    if len(tight):
+        names = ", ".join(sorted(set(tight["architecture"])))
+        text = f"warning: a batch of {batch_size} at context {context_length} does not fit the "
+        text += f"device at the chosen size: {names} (give a smaller --batch-size)"
+        stderr.print(text, style="yellow", soft_wrap=True, highlight=False)
+    if (table["probability_at_edge"] > 0.5).any():
+        text = "warning: the smallest or largest size tried is the cheapest for some demand: give "
+        text += "others (--params)"
+        stderr.print(text, style="yellow", soft_wrap=True, highlight=False)
+    if plot:
+        from allometry.plots.latency_decide import draw_lifetime_cost
+
+        write_picture(draw_lifetime_cost(table), plot)
+    emit(table if json else short(table), as_json=json)
+    return 0
