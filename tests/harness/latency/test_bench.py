@@ -9,7 +9,14 @@ import torch
 
 from allometry.accounting import TransformerShape, XLSTMShape
 from allometry.errors import InputError
-from allometry.harness.latency import BenchPlan, drift, measure, plan_points, run_bench
+from allometry.harness.latency import (
+    BenchPlan,
+    drift,
+    measure,
+    plan_points,
+    run_bench,
+    with_intervals,
+)
 from allometry.harness.latency.clock import Clock, HostClock, own_overhead, relative_error
 from allometry.observations import read_latency
 
@@ -153,3 +160,23 @@ def test_drift_is_the_change_of_the_control_points():
 def test_impossible_plans_are_refused(bad):
     with pytest.raises(InputError):
         dataclasses.replace(PLAN, **bad)
+
+
+def test_interval_of_a_timing_holds_its_repeats_and_the_drift_of_the_controls():
+    table = pd.DataFrame(
+        {"seconds": [1.0, 3.0, 1.2], "seconds_std": [0.04] * 3, "repeats": [16.0] * 3}
+    ).assign(control=[True, False, True], measured_at=range(3))
+    point = with_intervals(table).iloc[1]
+    assert point["repeats_error"] == pytest.approx(1.2533 * 0.04 / 4 / 3.0, rel=1e-3)
+    moved = np.std([1.0, 1.2], ddof=1) / 1.1
+    assert point["drift_error"] == pytest.approx(moved)
+    half = np.log(point["seconds_high"] / point["seconds_low"]) / 2
+    assert half == pytest.approx(1.645 * np.hypot(point["repeats_error"], moved), rel=1e-3)
+
+
+def test_without_two_controls_the_drift_is_not_known_and_the_interval_is_of_the_repeats():
+    table = pd.DataFrame({"seconds": [1.0], "seconds_std": [0.1], "repeats": [4.0]})
+    row = with_intervals(table.assign(control=True, measured_at=0.0)).iloc[0]
+    assert np.isnan(row["drift_error"])
+    half = np.log(row["seconds_high"])
+    assert half == pytest.approx(1.645 * 1.2533 * 0.1 / 2, rel=1e-3)

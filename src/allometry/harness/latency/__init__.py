@@ -1,8 +1,9 @@
 """Latency bench: time to first token and step time of both models, on this machine."""
 
 from allometry.harness.latency.clock import Measurement, clock_for, measure
+from allometry.harness.latency.drift import drift, with_intervals
 from allometry.harness.latency.plan import BenchPlan, BenchPoint, plan_points
-from allometry.harness.latency.run import BenchResult, drift, run_bench
+from allometry.harness.latency.run import BenchResult, run_bench
 
 __all__ = [
     "BenchPlan",
@@ -14,4 +15,5 @@ __all__ = [
     "measure",
     "plan_points",
     "run_bench",
+    "with_intervals",
 ]

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from allometry.harness.latency.drift import MEDIAN_OVER_MEAN
+
 _IQR_OF_NORMAL = 1.349
-_MEDIAN_OVER_MEAN = 1.2533
-"""Standard error of a median over that of a mean, for a normal distribution: sqrt(pi / 2)."""
 
 
 class Clock(ABC):
@@ -94,7 +94,7 @@ def relative_error(samples: npt.NDArray[np.float64]) -> float:
         return float("inf")
     low, middle, high = np.quantile(samples, [0.25, 0.5, 0.75])
     spread = (high - low) / _IQR_OF_NORMAL
-    return float(_MEDIAN_OVER_MEAN * spread / np.sqrt(len(samples)) / middle)
+    return float(MEDIAN_OVER_MEAN * spread / np.sqrt(len(samples)) / middle)
 
 
 def measure(

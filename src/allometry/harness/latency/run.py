@@ -19,6 +19,7 @@ from allometry.accounting import Shape, TransformerShape, count_params
 from allometry.errors import InputError
 from allometry.harness.files import read_json, write_json
 from allometry.harness.latency.clock import Clock, clock_for, measure, own_overhead
+from allometry.harness.latency.drift import drift, with_intervals
 from allometry.harness.latency.plan import BenchPlan, BenchPoint, plan_points
 from allometry.harness.latency.work import prepare
 from allometry.models import Model, build
@@ -87,32 +88,9 @@ def run_bench(plan: BenchPlan, output: Path, *, progress: Progress | None = None
             row = _timed(held[1], point, plan, clock)
             row |= {"overhead_seconds": overhead, "order": index, "measured_at": time.time()}
             done.append(_described(point, plan) | row | machine)
-            write_table(pd.DataFrame(done), output)
-    table = pd.DataFrame(done)
+            write_table(with_intervals(pd.DataFrame(done)), output)
+    table = with_intervals(pd.DataFrame(done))
     return BenchResult(table=table, overhead_seconds=overhead, drift=drift(table))
-
-
-def drift(table: pd.DataFrame) -> dict[str, float]:
-    """How the machine changed while it was timed, from the control points.
-
-    Returns
-    -------
-    dict
-        ``controls`` (how many), ``ratio`` (slowest over fastest), ``spread`` (relative standard
-        deviation of their medians) and ``trend`` (last third over first third).
-    """
-    controls = table[table["control"].astype(bool)].sort_values("measured_at")["seconds"]
-    values = controls.dropna().to_numpy(dtype=np.float64)
-    if len(values) < 2:
-        nan = float("nan")
-        return {"controls": float(len(values)), "ratio": nan, "spread": nan, "trend": nan}
-    third = max(1, len(values) // 3)
-    return {
-        "controls": float(len(values)),
-        "ratio": float(values.max() / values.min()),
-        "spread": float(values.std(ddof=1) / values.mean()),
-        "trend": float(np.median(values[-third:]) / np.median(values[:third])),
-    }
 
 
 def _build(plan: BenchPlan, shape: Shape) -> Model:
@@ -127,12 +105,12 @@ def _timed(model: Model, point: BenchPoint, plan: BenchPlan, clock: Clock) -> di
         found = measure(work, clock, target=plan.target, max_seconds=plan.max_seconds)
     except (torch.OutOfMemoryError, MemoryError):
         _free(torch.device(plan.device))
-        return {"status": "oom", "seconds": np.nan, "backend": "eager"}
+        return _out_of_memory()
     except RuntimeError as error:
         if "allocate memory" not in str(error):  # the CPU allocator has no exception of its own
             raise
         _free(torch.device(plan.device))
-        return {"status": "oom", "seconds": np.nan, "backend": "eager"}
+        return _out_of_memory()
     low, high = np.quantile(found.samples, [0.05, 0.95])
     return {
         "status": "ok",
@@ -144,6 +122,11 @@ def _timed(model: Model, point: BenchPoint, plan: BenchPlan, clock: Clock) -> di
         "settled": found.settled,
         "backend": backend,
     }
+
+
+def _out_of_memory() -> dict[str, Any]:
+    nothing = {name: np.nan for name in ("seconds", "seconds_std", "repeats")}
+    return nothing | {"status": "oom", "backend": "eager"}
 
 
 def _described(point: BenchPoint, plan: BenchPlan) -> dict[str, Any]:
