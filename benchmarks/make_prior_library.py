@@ -16,19 +16,28 @@ from pathlib import Path
 
 from allometry.cli.runtime import prepare_jax
 from allometry.inference import Posterior, Sampler, fit
-from allometry.observations import read_runs
+from allometry.observations import Runs, read_runs
 from allometry.observations.catalogue import TABLES
 from allometry.priors import PriorFile, Units, as_prior
 from allometry.priors.studies import typical_prior
 
-STUDIES = ("xlstm", "chinchilla", "farseer", "overtraining")
+STUDIES = ("xlstm", "chinchilla", "farseer", "overtraining", "repetition")
+LEFT_OUT = {"repetition": ["epochs > 1.01"]}
+"""Rows that are not of the law: of the study of repeated data, runs of one epoch are taken."""
+
 POOLED = ("xlstm", "overtraining")
 UNITS = {
     "xlstm": Units(tokenizer="GPT-NeoX"),
     "chinchilla": Units(),
     "farseer": Units(params="unknown", loss="unknown, likely nats per byte or per character"),
     "overtraining": Units(tokenizer="GPT-NeoX"),
+    "repetition": Units(params="unknown", tokenizer="GPT-2"),
 }
+
+
+def study_runs(name: str) -> Runs:
+    """Runs of a public table that its law is fitted to."""
+    return read_runs(name, exclude=LEFT_OUT.get(name))
 
 
 def posterior_of(name: str, work: Path) -> Posterior:
@@ -37,7 +46,7 @@ def posterior_of(name: str, work: Path) -> Posterior:
     if path.exists():
         return Posterior.load(path)
     began = time.process_time()
-    runs = read_runs(name)
+    runs = study_runs(name)
     sampler = Sampler(method="nuts" if name in POOLED else "laplace")
     posterior = fit(runs, by=runs.by or None, sampler=sampler)
     posterior.save(path)

@@ -1,22 +1,26 @@
-"""What the library prior is worth to a new study of a few runs, on studies that it has not seen.
+"""What a prior is worth to a new study of a few runs, on runs that it has not seen.
 
-    python benchmarks/prior_worth.py --work FOLDER [--studies chinchilla farseer ...] [--repeats 3]
+    python benchmarks/prior_worth.py --work FOLDER [--studies chinchilla farseer ...] [--repeats 2]
 
 Each public study is left out: the typical law is made of the others (posteriors as
 ``make_prior_library.py`` keeps them in FOLDER), 8 runs of one of its groups with at most a tenth of
 its largest compute are fitted with and without it, 16 and 32 without it, and the larger runs of the
-group are predicted. Printed for each: width of the 90 % interval in percent of the loss (of the law
-without its discrepancy, and of a new run with everything), coverage, CRPS, error of the median.
+group are predicted. Where a study has several groups, the prior of its *other* groups is imported
+as well ("same study"). Printed for each: width of the 90 % interval in percent of the loss (of the
+law without its discrepancy, and of a new run with everything), coverage, CRPS, error of the median;
+then both widths over those of 16 runs without a prior. Scores are kept in FOLDER/worth.jsonl, one
+line a fit: what is there is not fitted again.
 """
 
 import argparse
+import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from make_prior_library import STUDIES
+from make_prior_library import STUDIES, UNITS, study_runs
 
 from allometry.cli.runtime import prepare_jax
 from allometry.criticism.scores import crps
@@ -24,8 +28,7 @@ from allometry.decisions.outlook import law_draws
 from allometry.decisions.prediction import predict_draws
 from allometry.inference import Posterior, Sampler, fit, group_runs
 from allometry.inference.evaluate import log_loss_at
-from allometry.observations import read_runs
-from allometry.priors import PriorFile, typical_prior
+from allometry.priors import PriorFile, as_prior, typical_prior
 from allometry.priors.studies import StudySummary, summarise_study
 
 GROUPS = {
@@ -33,6 +36,7 @@ GROUPS = {
     "farseer": ["all"],
     "overtraining": ["c4_original", "rpj"],
     "xlstm": ["transformer/8192", "xlstm/8192"],
+    "repetition": ["all"],
 }
 CUTOFF = 0.1
 """Runs to fit have at most this share of the group's largest compute."""
@@ -47,6 +51,8 @@ COLUMNS = ["params", "tokens", "loss"]
 class Group:
     """Runs of one group: to choose from, and to predict."""
 
+    study: str
+    own: str
     name: str
     small: pd.DataFrame
     large: pd.DataFrame
@@ -54,7 +60,7 @@ class Group:
 
 def groups_of(name: str) -> list[Group]:
     """The groups of a public table, cut at a tenth of their largest compute."""
-    runs = read_runs(name)
+    runs = study_runs(name)
     grouping = group_runs(runs.table, runs.by or None)
     found = []
     for wanted in GROUPS[name]:
@@ -65,7 +71,8 @@ def groups_of(name: str) -> list[Group]:
         large = table[flops > CUTOFF * flops.max()].reset_index(drop=True)
         chosen = np.linspace(0, len(large) - 1, min(MOST_TEST, len(large))).astype(int)
         label = name if wanted == "all" else f"{name} {wanted}"
-        found.append(Group(name=label, small=small, large=large.iloc[chosen]))
+        test = large.iloc[chosen]
+        found.append(Group(study=name, own=wanted, name=label, small=small, large=test))
     return found
 
 
@@ -99,36 +106,48 @@ def score(posterior: Posterior, test: pd.DataFrame) -> dict[str, float]:
     }
 
 
-def rows_of(group: Group, prior: PriorFile, repeats: int) -> list[dict[str, object]]:
-    """Scores of a group's small studies with and without the prior."""
-    rows: list[dict[str, object]] = []
-    for repeat in range(repeats):
-        rng = np.random.default_rng([17, repeat])
-        chosen = design(group.small, max(SIZES), rng)
-        for n, used in ((SIZES[0], True), *((n, False) for n in SIZES)):
-            if n > len(chosen):
-                continue
-            began = time.process_time()
-            used_prior = [prior] if used else []
-            posterior = fit(chosen[:n], by=(), prior=used_prior, sampler=SAMPLER)
-            record = posterior.record
-            weight = record.imported[0].posterior_weights[0] if used else np.nan
-            rows.append(
-                {
-                    "group": group.name,
-                    "runs": n,
-                    "prior": "typical" if used else "default",
-                    "repeat": repeat,
-                    **score(posterior, group.large),
-                    "vague_weight": weight,
-                    "worth_runs": record.imported[0].worth_runs if used else np.nan,
-                    "method": record.method,
-                    "k_hat": record.convergence.pareto_k,
-                    "cpu": time.process_time() - began,
-                }
-            )
-            print(rows[-1], flush=True)
-    return rows
+def prior_of_others(group: Group, work: Path) -> PriorFile:
+    """The prediction that the other groups of its study make for a group."""
+    name = f"{group.study} without {group.own.replace('/', ' ')}"
+    path = work / f"{name}.nc"
+    if not path.exists():
+        runs = study_runs(group.study)
+        grouping = group_runs(runs.table, runs.by or None)
+        others = np.asarray(grouping.names)[grouping.index] != group.own
+        fit(runs.table[others].reset_index(drop=True), by=runs.by).save(path)
+    architecture = group.own.split("/")[0] if "/" in group.own else None
+    return as_prior(
+        Posterior.load(path),
+        architecture=architecture,
+        name=name,
+        units=UNITS[group.study],
+        force=True,
+    )
+
+
+def fitted(
+    group: Group, n: int, prior: PriorFile | None, called: str, repeat: int
+) -> dict[str, object] | None:
+    """Scores of one small study; None if the group has too few runs for it."""
+    chosen = design(group.small, max(SIZES), np.random.default_rng([17, repeat]))
+    if n > len(chosen):
+        return None
+    began = time.process_time()
+    used = [] if prior is None else [prior]
+    posterior = fit(chosen[:n], by=(), prior=used, sampler=SAMPLER)
+    record = posterior.record
+    return {
+        "group": group.name,
+        "runs": n,
+        "prior": called,
+        "repeat": repeat,
+        **score(posterior, group.large),
+        "vague_weight": record.imported[0].posterior_weights[0] if used else np.nan,
+        "worth_runs": record.imported[0].worth_runs if used else np.nan,
+        "method": record.method,
+        "k_hat": record.convergence.pareto_k,
+        "cpu": time.process_time() - began,
+    }
 
 
 def main() -> None:
@@ -136,31 +155,50 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--studies", nargs="*", default=STUDIES)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--groups", type=int, default=3, help="groups of a study, at most")
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--repeats", type=int, default=2)
     options = parser.parse_args()
     prepare_jax()
     posteriors = {name: Posterior.load(options.work / f"{name}.nc") for name in STUDIES}
     known: dict[str, StudySummary] = {n: summarise_study(p) for n, p in posteriors.items()}
-    rows: list[dict[str, object]] = []
+    kept = options.work / "worth.jsonl"
+    rows = [json.loads(line) for line in kept.read_text().splitlines()] if kept.exists() else []
+    done = {(row["group"], row["prior"], row["runs"], row["repeat"]) for row in rows}
     for left_out in options.studies:
         others = [name for name in STUDIES if name != left_out]
-        prior = typical_prior(
+        typical = typical_prior(
             [posteriors[name] for name in others], summaries=[known[name] for name in others]
         )
-        for group in groups_of(left_out)[: options.groups]:
-            rows += rows_of(group, prior, options.repeats)
-    table = pd.DataFrame(rows)
-    if options.out is not None:
-        table.to_csv(options.out, index=False)
+        for group in groups_of(left_out):
+            cases: list[tuple[int, PriorFile | None, str]] = [(SIZES[0], typical, "typical")]
+            if len(posteriors[left_out].groups) > 1:
+                cases.append((SIZES[0], prior_of_others(group, options.work), "same study"))
+            cases += [(n, None, "default") for n in SIZES]
+            for repeat in range(options.repeats):
+                for n, prior, called in cases:
+                    if (group.name, called, n, repeat) in done:
+                        continue
+                    row = fitted(group, n, prior, called, repeat)
+                    if row is not None:
+                        rows.append(row)
+                        with kept.open("a") as file:
+                            file.write(json.dumps(row) + "\n")
+    report(pd.DataFrame(rows))
+
+
+def report(table: pd.DataFrame) -> None:
+    """Print the scores, and the widths over those of 16 runs without a prior."""
     numbers = ["law_width", "run_width", "covered_90", "covered_50", "crps", "rmse"]
     numbers += ["vague_weight", "worth_runs"]
-    keys = ["prior", "runs"]
-    by_group = table.groupby(["group", *keys], sort=False)[numbers].mean()
+    by_group = table.groupby(["group", "prior", "runs"], sort=False)[numbers].mean()
     with pd.option_context("display.width", 200, "display.max_columns", None):
         print(by_group.round(2).to_string())
-        print(table.groupby(keys, sort=False)[numbers].mean().round(2).to_string())
+    few = by_group[by_group.index.get_level_values("runs") == SIZES[0]].droplevel("runs")
+    many = by_group.xs(("default", SIZES[1]), level=("prior", "runs"))
+    for called, part in few.groupby(level="prior", sort=False):
+        ratio = (part.droplevel("prior") / many)[["law_width", "run_width", "crps"]].dropna()
+        print(f"\n{SIZES[0]} runs with prior {called} over {SIZES[1]} runs without")
+        print(ratio.round(2).to_string())
+        print(f"median {ratio.median().round(2).to_dict()}")
 
 
 if __name__ == "__main__":
