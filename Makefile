@@ -44,7 +44,7 @@ bench: $(FULL)  ## Time the loss-law fit beside PyMC, nutpie, NumPyro and L-BFGS
 gpu-check: $(FULL)  ## On a CUDA machine: every kernel check and benchmark (8 minutes)
 	$(BIN)/python benchmarks/gpu_check.py -o gpu_check.json
 
-test-triton39: $(FULL)  ## Run the kernel tests on triton 3.9.0, in an environment of its own
+test-triton39:  ## Run the kernel tests on triton 3.9.0, in an environment of its own
 	test -x $(VENV)-triton39/bin/python || $(PYTHON) -m venv $(VENV)-triton39
 	$(VENV)-triton39/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 numpy==2.4.6 pytest==9.2.0 hypothesis==6.170.17 rich
 	$(VENV)-triton39/bin/python -m pip install --quiet --disable-pip-version-check triton==3.9.0

@@ -1,8 +1,10 @@
 """The mLSTM cell on a CPU beside mlstm_kernels' native functions, in one run.
 
 Prints the ratios of time (theirs over ours, medians of interleaved repeats) and of peak memory
-(ours over the parallel form's, each in a process of its own). One thread by default. Seconds are
-of CPU time, so that other programs on the machine cost cache and memory bandwidth but no turns.
+(ours over the parallel form's, each in a process of its own). `native_autograd` is what the
+package's `mLSTMBackend` takes by default; `native_custbw` has a backward pass of its own. One
+thread by default. Seconds are of CPU time, so that other programs on the machine cost cache and
+memory bandwidth but no turns.
 
     python benchmarks/mlstm_cpu.py [--json] [--repeats 5] [--threads 1] [--quick]
 """
@@ -14,7 +16,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -36,6 +38,7 @@ PEERS = {
     "native_autograd": "chunkwise--native_autograd",
     "native_custbw": "chunkwise--native_custbw",
 }
+MEMORY_LENGTHS = (4096, 8192, 16_384)  # the parallel form takes 7 GB at the last
 PEER_CHUNK = 64  # mlstm_kernels' default for these functions; 128 is timed too
 
 
@@ -151,18 +154,21 @@ def peak_resident_bytes() -> int:
     return 1024 * int(status.split("VmHWM:")[1].split()[0])
 
 
-def memory_rows(length: int) -> list[dict[str, object]]:
-    """Peak memory of the chunkwise path and of the parallel form."""
-    ours, parallel = (peak_bytes(form, length) for form in ("chunkwise", "parallel"))
-    return [
-        {
-            "kind": "memory",
-            "shape": [1, 1, length, 64, 128],
-            "bytes_ours": ours,
-            "bytes_parallel": parallel,
-            "ratio_of_parallel": ours / parallel,
-        }
-    ]
+def memory_rows(lengths: Sequence[int]) -> list[dict[str, object]]:
+    """Peak memory of the chunkwise path and of the parallel form, one head, by length."""
+    rows: list[dict[str, object]] = []
+    for length in lengths:
+        ours, parallel = (peak_bytes(form, length) for form in ("chunkwise", "parallel"))
+        rows.append(
+            {
+                "kind": "memory",
+                "shape": [1, 1, length, 64, 128],
+                "bytes_ours": ours,
+                "bytes_parallel": parallel,
+                "ratio_of_parallel": ours / parallel,
+            }
+        )
+    return rows
 
 
 def main() -> None:
@@ -173,7 +179,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--peak", choices=["chunkwise", "parallel"], help=argparse.SUPPRESS)
-    parser.add_argument("--length", type=int, default=16_384)
+    parser.add_argument("--length", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.peak:
         print_peak(args.peak, args.length)
@@ -181,7 +187,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     shapes = TRAIN_SHAPES[::3][:2] if args.quick else TRAIN_SHAPES
     rows = train_rows(args.repeats, shapes) + step_rows(args.repeats)
-    rows += memory_rows(4096 if args.quick else args.length)
+    rows += memory_rows((4096,) if args.quick else MEMORY_LENGTHS)
     if args.json:
         about = {"torch": torch.__version__, "cpu": platform.processor(), "threads": args.threads}
         print(json.dumps({**about, "rows": rows}, indent=2))

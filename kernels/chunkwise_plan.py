@@ -83,7 +83,7 @@ def group_size(group: Group) -> int:
 
 def by_chunk(rows: Tensor, heads: int) -> tuple[Tensor, ...]:
     """View rows (chunks * heads, ...) as one tensor (heads, ...) a chunk."""
-    return rows.unflatten(0, (-1, heads)).unbind(0)
+    return torch.unbind(rows.view(-1, heads, *rows.shape[1:]))
 
 
 class Chunked:

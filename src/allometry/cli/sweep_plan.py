@@ -11,7 +11,7 @@ from allometry.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from allometry.harness.sweep import Optima, Recipe
+    from allometry.harness.sweep import Optima, ProbedRate, Recipe
 
 Many = Parameter(consume_multiple=True, negative=())
 
@@ -32,6 +32,7 @@ def plan_command(
     optima: Path | None = None,
     batch_tokens: float | None = None,
     learning_rate: Annotated[list[str] | None, Many] = None,
+    lr_probe: Path | None = None,
     seeds: Annotated[list[int], Many] = [0],  # noqa: B006 (help shows it)
     seeds_at: Annotated[list[float] | None, Many] = None,
     add: Path | None = None,
@@ -76,6 +77,10 @@ def plan_command(
         Tokens a step; default by budget.
     learning_rate
         Peak rate for all, ``3e-3``, or by architecture, ``xlstm=2e-3``; default: the study's.
+    lr_probe
+        Folder for a probe on --corpus: the smallest run of each architecture is trained at six
+        peak rates; wider models take the best one times the ratio of the study's rates for the
+        widths. Stopped and given again, it goes on. Exit code 1 if the best is at the edge.
     seeds
         Each run once for each.
     seeds_at
@@ -122,6 +127,9 @@ def plan_command(
             ratios=ratios or [],
             optima=optima,
         )
+    probed: list[ProbedRate] = []
+    if lr_probe is not None:
+        plan, probed = _probed(plan, design, corpus, lr_probe, learning_rate, threads)
     said = [str(warning.message) for warning in caught]
     for line in said:
         stderr.print(f"warning: {line}", soft_wrap=True, markup=False, highlight=False)
@@ -143,8 +151,35 @@ def plan_command(
         "device_hours": float(plan.hours.sum()),
         "cost": float(plan.cost.sum()) if "cost" in plan else None,
     }
+    if probed:
+        summary["probed_learning_rates"] = {p.architecture: p.learning_rate for p in probed}
     emit(summary | ({"warnings": said} if json else {}), as_json=json)
     return 0
+
+
+def _probed(
+    plan: "pd.DataFrame",
+    design: str,
+    corpus: Path | None,
+    folder: Path,
+    given: list[str] | None,
+    threads: int,
+) -> tuple["pd.DataFrame", "list[ProbedRate]"]:
+    from allometry.harness.sweep import SweepConfig, probe_plan, with_rates
+    from allometry.harness.training.probe import RATES
+    from allometry.harness.training.progress import progress_bar
+
+    if corpus is None or given or design == "study":
+        what = "--lr-probe needs --corpus, and neither --learning-rate nor --design study"
+        raise InputError(what, where="sweep plan", hint="The probe is what sets the rates.")
+    config = SweepConfig(
+        corpus=str(corpus.absolute()), threads=threads, settings={"validation_tokens": 65_536}
+    )
+    runs = len(RATES) * plan.architecture.nunique()
+    with progress_bar(steps=int(plan.steps.max()), console=stderr) as show:
+        stderr.print(f"probing learning rates: {runs} runs", markup=False, highlight=False)
+        found = probe_plan(plan, folder, config, progress=show)
+    return with_rates(plan, found), found
 
 
 def _designed(

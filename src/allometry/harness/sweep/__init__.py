@@ -16,6 +16,7 @@ from allometry.harness.sweep.plan import (
     read_plan,
     write_plan,
 )
+from allometry.harness.sweep.probed import ProbedRate, probe_plan, with_rates
 from allometry.harness.sweep.ray_cluster import RayExecutor
 from allometry.harness.sweep.recipe import Recipe
 from allometry.harness.sweep.run import open_sweep, run_sweep
@@ -33,6 +34,7 @@ __all__ = [
     "Optima",
     "PlanWarning",
     "PlanningLaw",
+    "ProbedRate",
     "RayExecutor",
     "Recipe",
     "SlurmExecutor",
@@ -47,10 +49,12 @@ __all__ = [
     "plan_isoflop",
     "plan_token_param",
     "price_plan",
+    "probe_plan",
     "read_optima",
     "read_plan",
     "run_sweep",
     "study_plan",
+    "with_rates",
     "write_collected",
     "write_plan",
 ]

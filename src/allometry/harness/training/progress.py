@@ -35,7 +35,8 @@ def progress_bar(*, steps: int, console: Console | None = None) -> Iterator[List
             nonlocal validation
             if report.val_loss is not None:
                 validation = f"{report.val_loss:.4f}"
-            bar.update(task, completed=report.step, description=_line(report, validation))
+            line = _line(report, validation)
+            bar.update(task, total=report.steps, completed=report.step, description=line)
 
         yield show
 
