@@ -2,9 +2,9 @@
 
     python benchmarks/scorecard.py [--folder FOLDER] [--write-reach]
 
-The same as ``allometry validate --scorecard -o FOLDER``, printed as text that docs/validation.md
-takes over. With --write-reach, what the cases say of extrapolating how far is written into the
-package (`allometry.inference.reach`), where predictions quote it.
+The same as ``allometry validate --scorecard -o FOLDER``, printed as the Markdown tables that
+docs/validation.md holds. With --write-reach, what the cases say of extrapolating how far is written
+into the package (`allometry.inference.reach`), where predictions quote it.
 """
 
 import argparse
@@ -15,7 +15,64 @@ import pandas as pd
 from allometry.cli.runtime import prepare_jax, stages
 from allometry.criticism.reach import write_reach
 from allometry.criticism.score_summary import regret_rows, score_rows
-from allometry.criticism.scorecard import scorecard
+from allometry.criticism.scorecard import SIMULATED, scorecard
+
+OURS = {
+    "table": "table", "holdout": "holdout", "distance": "distance", "cuts": "cuts", "runs": "runs",
+    "coverage_50": "50", "coverage_80": "80", "coverage_90": "90",
+    "width_50": "width 50", "width_80": "80", "width_90": "90",
+    "rmse": "RMSE", "crps": "CRPS", "log_score": "log score",
+}  # fmt: skip
+THEIRS = {k: v for k, v in OURS.items() if k in ("table", "holdout", "distance")} | {
+    f"practice_{k}": v
+    for k, v in OURS.items()
+    if k not in ("table", "holdout", "distance", "cuts", "runs")
+}
+REGRETS = {
+    "table": "table", "holdout": "holdout", "budgets": "budgets", "regret_posterior": "ours",
+    "regret_approach_3": "approach 3", "compared_parabola": "budgets with a parabola",
+    "regret_posterior_there": "ours there", "regret_parabola": "parabola",
+}  # fmt: skip
+
+
+def markdown(table: pd.DataFrame, columns: dict[str, str]) -> str:
+    """Some columns of a table, under other names, as Markdown."""
+    lines = ["| " + " | ".join(columns.values()) + " |", "|" + "---|" * len(columns)]
+    for _, row in table.iterrows():
+        cells = (cell(row[name], name) for name in columns)
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def cell(value: object, column: str) -> str:
+    """Shares as .90, regrets to three digits, all else to two."""
+    if isinstance(value, str):
+        return value
+    number = float(value)  # type: ignore[arg-type]
+    if pd.isna(number):
+        return "–"
+    if "coverage" in column:
+        return f"{number:.2f}".removeprefix("0")
+    if column.startswith("regret"):
+        return f"{number:.3f}"
+    if column in ("cuts", "runs", "budgets", "compared_parabola"):
+        return f"{number:.0f}"
+    return f"{number:.2f}"
+
+
+def ratios(runs: pd.DataFrame) -> pd.Series:
+    """Of a table's hidden runs: coverage, and RMSE and CRPS beside the practice's."""
+    ours, theirs = ((runs[n] ** 2).mean() ** 0.5 for n in ("error", "baseline_error"))
+    return pd.Series(
+        {
+            "runs": len(runs),
+            "covered_50": runs["covered_50"].mean(),
+            "covered_90": runs["covered_90"].mean(),
+            "rmse_ratio": ours / theirs,
+            "crps": 100 * runs["crps"].mean(),
+            "practice_crps": 100 * runs["baseline_crps"].mean(),
+        }
+    )
 
 
 def main() -> None:
@@ -28,10 +85,10 @@ def main() -> None:
     prepare_jax()
     with stages() as bar:
         card = scorecard(options.folder, tables=options.tables or None, progress=bar)
-    for table in (score_rows(card.runs), regret_rows(card.decisions)):
-        with pd.option_context("display.width", 300, "display.max_columns", None):
-            print(table.round(3).to_string(index=False))
-        print()
+    scores, regrets = score_rows(card.runs), regret_rows(card.decisions)
+    print(markdown(scores, OURS), markdown(scores, THEIRS), markdown(regrets, REGRETS), sep="\n\n")
+    totals = card.runs[~card.runs["table"].isin(SIMULATED)].groupby("table").apply(ratios)
+    print(f"\n{totals.round(2).to_string()}\n")
     print(f"{card.cpu_seconds:.0f} CPU seconds of fits and baselines")
     if options.write_reach:
         write_reach(card.runs)

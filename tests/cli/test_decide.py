@@ -7,6 +7,8 @@ import pytest
 from allometry.cli import main
 from allometry.cli.asking import parse_group
 from allometry.errors import InputError
+from allometry.observations import TABLES
+from allometry.observations.registry import locate
 
 ONE = ("--architecture", "xlstm", "--context-length", "1024")
 
@@ -89,3 +91,22 @@ def test_a_group_is_names_and_whole_numbers():
         "architecture": "xlstm",
         "context_length": 4096,
     }
+
+
+@pytest.mark.slow  # 20 CPU seconds: a fit of 182 runs and two answers
+def test_the_public_runs_with_repeated_data_say_how_often_to_repeat(tmp_path, capsys):
+    if locate(TABLES["repetition"]) is None:
+        pytest.skip("the table of runs with repeated data is not on this machine")
+    fitted = tmp_path / "repetition.nc"
+    fit = ["fit", "repetition", "--law", "repetition", "--method", "laplace", "-o", str(fitted)]
+    assert main([*fit, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["groups"] == ["transformer"]
+    code, rows, _ = answer(capsys, "repeat", fitted, "--unique-tokens", 1e10, "--flops", 1e20, 1e22)
+    assert code == 0
+    few, many = rows
+    assert few["repetition"] == "fitted"  # not the published discount
+    # Muennighoff et al. 2023: up to 4 epochs cost next to nothing, 40 are worth little more.
+    assert 1.0 < few["epochs_median"] < 5.0
+    assert few["price_of_repeating_q95"] < 0.01 * few["loss_median"]
+    assert many["epochs_median"] > 3 * few["epochs_median"]
+    assert many["price_of_repeating_q5"] > few["price_of_repeating_q95"]
