@@ -10,8 +10,11 @@ CHUNK = 64
 """Tokens a chunk by default: pairs cost in proportion to it, states in inverse proportion."""
 BLOCK_ROWS = 16
 """Chunks of all heads in one product: enough to hide the calls, few enough for a CPU's cache."""
+BLOCK_ELEMENTS = 1 << 18
+"""With narrow heads a block has more rows, until its largest operand has as many elements."""
 BLOCK_HEADS = 4
-"""Heads of one block; the rest of BLOCK_ROWS goes along time, so that few states are kept."""
+"""Heads of one block; the rest goes along time, so that few states are kept. A short sequence that
+does not fill a block has more."""
 
 Group = tuple[slice, slice]
 """Part of the batch and of the heads."""
@@ -53,18 +56,24 @@ def default_chunk_size(time: int) -> int:
 
 
 def plan_chunks(q: Tensor, v: Tensor, chunk_size: int) -> Plan:
-    """Cut the inputs into chunks of at most `chunk_size` and blocks of about BLOCK_ROWS chunks."""
+    """Cut the inputs into chunks of at most `chunk_size` and blocks that fill a cache."""
     batch, heads, time, _ = q.shape
     chunk = min(chunk_size, time)
     n_chunks = -(-time // chunk)
-    rows = _slices(batch, max(1, BLOCK_HEADS // max(1, heads)))
-    groups = tuple((b, h) for b in rows for h in _slices(heads, BLOCK_HEADS))
+    columns = -(-(v.shape[-1] + 1) // 8) * 8
+    rows = max(BLOCK_ROWS, BLOCK_ELEMENTS // ((chunk + q.shape[-1]) * columns))
+    at_once = max(BLOCK_HEADS, rows // n_chunks)
+    groups = tuple(
+        (b, h)
+        for b in _slices(batch, max(1, at_once // max(1, heads)))
+        for h in _slices(heads, at_once)
+    )
     width = max((group_size(group) for group in groups), default=1)
     return Plan(
         chunk=chunk,
         n_chunks=n_chunks,
-        block_chunks=min(n_chunks, max(1, BLOCK_ROWS // width)),
-        columns=-(-(v.shape[-1] + 1) // 8) * 8,
+        block_chunks=min(n_chunks, max(1, rows // width)),
+        columns=columns,
         groups=groups,
     )
 
