@@ -1,6 +1,6 @@
 """Training steps a second on a CPU, as ratios measured in one run on one machine.
 
-    python benchmarks/training_throughput.py [--rounds 15] [--json FILE]
+    python benchmarks/training_throughput.py [--rounds 15] [--batch 8 --context 256] [--json FILE]
 
 Each pair trains on the same tokens: forward, backward, clip at 0.5, AdamW. Rounds alternate
 between the two, so that a busy machine slows both; ratios are of CPU time, baseline over ours:
@@ -166,10 +166,15 @@ class Logits(nn.Module):
 
 
 def ratio(
-    baseline: Callable[[Tensor], None], ours: Callable[[Tensor], None], rounds: int
+    baseline: Callable[[Tensor], None],
+    ours: Callable[[Tensor], None],
+    *,
+    rounds: int,
+    batch: int,
+    context: int,
 ) -> dict[str, float]:
     generator = torch.Generator().manual_seed(0)
-    windows = torch.randint(0, 256, (BATCH, CONTEXT + 1), generator=generator)
+    windows = torch.randint(0, 256, (batch, context + 1), generator=generator)
     times: dict[str, list[float]] = {"baseline": [], "ours": []}
     for number in range(rounds + 2):
         pair = (("baseline", baseline), ("ours", ours))
@@ -179,7 +184,7 @@ def ratio(
             if number >= 2:  # the first two warm up
                 times[name].append(time.process_time() - start)
     ratios = [a / b for a, b in zip(times["baseline"], times["ours"], strict=True)]
-    tokens = BATCH * CONTEXT
+    tokens = batch * context
     return {
         "ratio_median": statistics.median(ratios),
         "ratio_of_fastest": min(times["baseline"]) / min(times["ours"]),
@@ -234,17 +239,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--steps", type=int, default=100, help="of the run for loader and memory")
+    parser.add_argument("--batch", type=int, default=BATCH, help="sequences a step")
+    parser.add_argument("--context", type=int, default=CONTEXT, help="tokens a sequence")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    size = {"rounds": options.rounds, "batch": options.batch, "context": options.context}
     torch.set_num_threads(1)
     torch.manual_seed(0)
     report: dict[str, dict[str, float]] = {}
     plain = PlainTransformer(TRANSFORMER)
     # Same products: the same FLOPs. RMSNorms and untied embeddings make the counts equal.
     assert sum(p.numel() for p in plain.parameters()) == count_params(TRANSFORMER).total
-    report["transformer / nanoGPT-style"] = ratio(
-        plain_step(plain), our_step(TRANSFORMER), options.rounds
-    )
+    report["transformer / nanoGPT-style"] = ratio(plain_step(plain), our_step(TRANSFORMER), **size)
     show(*list(report.items())[-1])
     for kernel in ("chunkwise--native_autograd", "chunkwise--native_custbw"):
         peer = xlstm_package(XLSTM, kernel)
@@ -252,7 +258,7 @@ def main() -> None:
         assert math.isclose(counted, count_params(XLSTM).total, rel_tol=0.01), counted
 
         name = f"xlstm / xlstm package, {kernel}"
-        report[name] = ratio(plain_step(Logits(peer)), our_step(XLSTM), options.rounds)
+        report[name] = ratio(plain_step(Logits(peer)), our_step(XLSTM), **size)
         show(name, report[name])
     with tempfile.TemporaryDirectory() as folder:
         report["train"] = loop_figures(Path(folder), options.steps)
