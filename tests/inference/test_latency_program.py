@@ -1,5 +1,7 @@
 """Coordinates of the latency posterior: a bijection, with the right Jacobian."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,7 +24,8 @@ def problem(request):
     with jax.enable_x64(True):
         work = table_work(table, DEVICE)
         data = latency_data(table, work, groups, law, bounded=request.param)
-    return LatencyProgram(law=law, structure=groups.structure(law, bounded=request.param)), data
+    structure = groups.structure(law, bounded=request.param)
+    return LatencyProgram(law=law, structure=structure, linear=True), data
 
 
 def points_around_the_start(problem, count):
@@ -65,6 +68,18 @@ def test_density_of_coordinates_is_that_of_the_sites_times_the_jacobian(problem)
             expected = joint + jnp.linalg.slogdet(jacobian)[1]
             # A determinant of some 60 rows: 60 roundings of float64 in a sum near 1e3.
             assert float(program.log_density(x, data)) == pytest.approx(float(expected), rel=1e-10)
+
+
+def test_without_linear_terms_coefficients_are_sampled_as_they_are(problem):
+    program, data = problem
+    logs = replace(program, linear=False)
+    with jax.enable_x64(True):
+        x = points_around_the_start(problem, 1)[0]
+        spreads = 1 + 2 * program.structure.n_noises
+        theta = x[spreads : spreads + len(program.structure.active)]
+        assert np.array_equal(logs.sites(x, data)["theta"], theta)
+        again = logs.vector(logs.sites(x, data), data)
+    assert np.allclose(again, x, rtol=1e-10, atol=1e-10)
 
 
 def test_the_start_is_at_the_prior_means_without_effects(problem):

@@ -85,7 +85,7 @@ SUBCOMMANDS: tuple[tuple[str, str, str, tuple[tuple[str, str, str], ...]], ...] 
             ("bench", "latency:bench_command", "Time prefill and decode on this machine."),
             ("fit", "latency:fit_command", "Fit the latency law to a table of timings."),
             ("predict", "latency:predict_command", "Seconds of what was not timed."),
-            ("frontier", "latency:frontier_command", "Loss against latency, size by size."),
+            ("frontier", "latency_decide:frontier_command", "Loss against latency, size by size."),
             (
                 "crossover",
                 "latency_decide:crossover_command",

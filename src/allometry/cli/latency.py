@@ -1,4 +1,4 @@
-"""``allometry latency``: bench, fit, predict, frontier."""
+"""``allometry latency``: bench, fit, predict."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -135,10 +135,14 @@ def fit_command(
     """
     from allometry.cli.output import emit, stderr
     from allometry.cli.runtime import prepare_jax, stages
+    from allometry.errors import InputError
     from allometry.inference import LatencySampler, fit_latency
 
-    prepare_jax()
+    if not output.absolute().parent.is_dir():
+        what = f"no folder {output.parent}"
+        raise InputError(what, where=str(output), hint="Make it, or write elsewhere.")
     sampler = LatencySampler(method=method, chains=chains, draws=draws)
+    prepare_jax()
     with stages() as bar:
         posterior = fit_latency(
             table, law=law, device=device_named(device), sampler=sampler, seed=seed, progress=bar
@@ -231,65 +235,6 @@ def predict_command(
     points = pd.DataFrame(list(grid), columns=names).assign(quantity=quantity)
     loaded = LatencyPosterior.load(posterior)
     table = predict_latency(loaded, points, device=device_named(device), force=force)
-    emit(table if json else short(table), as_json=json)
-    return 0
-
-
-def frontier_command(
-    loss: Path,
-    latency: Path,
-    *,
-    context_length: int,
-    tokens_per_param: float = 22.0,
-    batch_size: int = 1,
-    quantity: Quantity = "step_time",
-    params: Numbers | None = None,
-    device: str | None = None,
-    force: bool = False,
-    json: bool = False,
-) -> int:
-    """Loss against latency, size by size, of every architecture.
-
-    Parameters
-    ----------
-    loss
-        File written by ``allometry fit``.
-    latency
-        File written by ``allometry latency fit``.
-    context_length
-        Tokens of the prompt, or context of the step.
-    tokens_per_param
-        Training tokens over params.
-    batch_size
-        Sequences.
-    quantity
-        ttft or step_time.
-    params
-        Sizes; by default a grid over those that were timed.
-    device
-        Another device than the one timed, by name.
-    force
-        Answer although a fit did not converge.
-    json
-        Print one JSON document.
-    """
-    from allometry.cli.output import emit
-    from allometry.cli.runtime import prepare_jax
-    from allometry.decisions.serving import serving_frontier
-    from allometry.inference import LatencyPosterior, Posterior
-
-    prepare_jax()
-    table = serving_frontier(
-        Posterior.load(loss),
-        LatencyPosterior.load(latency),
-        context_length=context_length,
-        tokens_per_param=tokens_per_param,
-        batch_size=batch_size,
-        quantity=quantity,
-        params=params,
-        device=device_named(device),
-        force=force,
-    )
     emit(table if json else short(table), as_json=json)
     return 0
 

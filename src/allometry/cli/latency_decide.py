@@ -1,4 +1,4 @@
-"""``allometry latency``: crossover, break-even, cost."""
+"""``allometry latency``: frontier, crossover, break-even, cost."""
 
 from pathlib import Path
 from typing import Literal
@@ -6,6 +6,65 @@ from typing import Literal
 from allometry.cli.latency import Numbers, Quantity, Whole, Words, device_named, short
 
 Bound = Literal["context", "batch"]
+
+
+def frontier_command(
+    loss: Path,
+    latency: Path,
+    *,
+    context_length: int,
+    tokens_per_param: float = 22.0,
+    batch_size: int = 1,
+    quantity: Quantity = "step_time",
+    params: Numbers | None = None,
+    device: str | None = None,
+    force: bool = False,
+    json: bool = False,
+) -> int:
+    """Loss against latency, size by size, of every architecture.
+
+    Parameters
+    ----------
+    loss
+        File written by ``allometry fit``.
+    latency
+        File written by ``allometry latency fit``.
+    context_length
+        Tokens of the prompt, or context of the step.
+    tokens_per_param
+        Training tokens over params.
+    batch_size
+        Sequences.
+    quantity
+        ttft or step_time.
+    params
+        Sizes; by default a grid over those that were timed.
+    device
+        Another device than the one timed, by name.
+    force
+        Answer although a fit did not converge.
+    json
+        Print one JSON document.
+    """
+    from allometry.cli.output import emit
+    from allometry.cli.runtime import prepare_jax
+    from allometry.decisions.serving import serving_frontier
+    from allometry.inference import LatencyPosterior, Posterior
+
+    prepare_jax()
+    table = serving_frontier(
+        Posterior.load(loss),
+        LatencyPosterior.load(latency),
+        context_length=context_length,
+        tokens_per_param=tokens_per_param,
+        batch_size=batch_size,
+        quantity=quantity,
+        params=params,
+        device=device_named(device),
+        force=force,
+    )
+    emit(table if json else short(table), as_json=json)
+    return 0
 
 
 def crossover_command(

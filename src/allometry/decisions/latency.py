@@ -169,7 +169,7 @@ def latency_draws(
     if target is not timed and not posterior.record.bounded:
         what = f"shares are of the table's largest rates, not of a data sheet: no {target.name}"
         hint = "Fit with the timed device's data sheet (device=, --device)."
-        raise InputError(what, where=posterior.record.source, hint=hint)
+        raise InputError(what, where=f"fit of {posterior.record.source}", hint=hint)
     rng = np.random.default_rng([seed, 11])
     shapes = shapes_of(table) if shapes is None else shapes
     n = posterior.n_draws

@@ -144,6 +144,13 @@ def break_even_context(
         One row: ``context_length_*`` among draws with a break-even up to `largest`,
         ``probability_breaks_even``, ``b_params_*``, ``probability_b_always_cheaper``.
     """
+    if a == b:
+        raise InputError(f"{a!r} is compared with itself", where="break-even context")
+    if not (np.isfinite(params) and params >= 1 and tokens_per_param > 0):
+        what = f"params must be 1 or more and tokens_per_param positive, got {params:g} and "
+        raise InputError(f"{what}{tokens_per_param:g}", where="break-even context")
+    for name in (a, b):
+        latency.architecture_index(name)
     loss.require_converged(force=force)
     latency.require_converged(force=force)
     sizes = np.geomspace(params / 4, params * 4, SIZES)

@@ -80,9 +80,9 @@ def lifetime_cost(
         ``overtraining_*`` (tokens over those of the cheapest training alone), ``device_hours_*``,
         ``training_share_of_hours_*``, ``cost_*`` (money, if `price_per_hour` is given),
         ``probability_reachable`` (some size tried reaches the loss), ``probability_at_edge`` (the
-        smallest or the largest size tried is the cheapest: try others), and ``probability_fits`` (the
-        chosen size's batch fits the device's memory; NaN where that is not known). Intervals are of
-        the draws that reach the loss.
+        smallest or the largest size tried is the cheapest: try others), and ``probability_fits``
+        (the chosen size's batch fits the device's memory; NaN where that is not known). Intervals
+        are of the draws that reach the loss.
 
     Raises
     ------

@@ -25,6 +25,8 @@ def interval(name: str, draws: Draws) -> dict[str, float]:
 
 def nearest_context(loss: Posterior, architecture: str, context_length: int) -> int | None:
     """Context length of that architecture's groups nearest to one; None if groups have none."""
+    if context_length < 1:
+        raise InputError(f"context_length must be 1 or more, got {context_length}", where="serving")
     groups = loss.groups
     if "context_length" not in groups:
         return None
@@ -32,7 +34,7 @@ def nearest_context(loss: Posterior, architecture: str, context_length: int) -> 
     if own.empty:
         known = ", ".join(sorted(set(groups["architecture"].astype(str))))
         what = f"no losses of architecture {architecture!r}; fitted: {known}"
-        raise InputError(what, where=loss.record.source)
+        raise InputError(what, where=f"fit of {loss.record.source}")
     contexts = own["context_length"].astype(float).to_numpy()
     return int(contexts[np.abs(np.log(contexts / context_length)).argmin()])
 

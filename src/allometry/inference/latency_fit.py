@@ -61,6 +61,16 @@ class LatencySampler:
     def __post_init__(self) -> None:
         if self.method not in ("nuts", "laplace"):
             raise InputError(f"method must be nuts or laplace, got {self.method!r}")
+        low = {"chains": 1, "warmup": 25, "draws": 10, "workers": 1}
+        wrong = [
+            f"{name} {getattr(self, name)} (at least {least})"
+            for name, least in low.items()
+            if getattr(self, name) < least
+        ]
+        if not 0.5 <= self.target < 1:
+            wrong.append(f"target {self.target} (0.5 to below 1)")
+        if wrong:
+            raise InputError(f"out of range: {', '.join(wrong)}", where="latency sampler")
 
 
 DEFAULT_LATENCY_SAMPLER = LatencySampler()
@@ -130,7 +140,9 @@ def fit_latency(
                 progress("finding the mode", index, len(candidates))
             chosen = latency_law(name)
             program = LatencyProgram(
-                law=chosen, structure=groups.structure(chosen, bounded=sheet is not None)
+                law=chosen,
+                structure=groups.structure(chosen, bounded=sheet is not None),
+                linear=sampler.method == "nuts",
             )
             data = latency_data(used.table, work, groups, chosen, bounded=sheet is not None)
             start = start_vector(program, data, groups, near)

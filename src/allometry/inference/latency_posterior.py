@@ -69,7 +69,7 @@ class LatencyPosterior:
         known = self.record.architectures
         if architecture not in known:
             what = f"no timings of architecture {architecture!r}; timed: {', '.join(known)}"
-            raise InputError(what, where=self.record.source)
+            raise InputError(what, where=f"fit of {self.record.source}")
         return known.index(architecture)
 
     def noise(self, architecture: str, quantity: str) -> Draws:
@@ -101,7 +101,9 @@ class LatencyPosterior:
 
     def require_converged(self, *, force: bool = False) -> None:
         """Raise `NotConvergedError` unless the fit converged or `force` is set."""
-        require_converged(self.record.convergence, force=force, where=self.record.source)
+        require_converged(
+            self.record.convergence, force=force, where=f"fit of {self.record.source}"
+        )
 
     def summary(self) -> pd.DataFrame:
         """One row a coefficient and architecture, in natural units and in FLOP/s or bytes/s."""

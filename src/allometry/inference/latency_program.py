@@ -48,10 +48,20 @@ _EFFECTS = ("launch_effect", "work_effect")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LatencyProgram:
-    """The density of a flat vector of coordinates, as `allometry.inference.nuts` samples it."""
+    """The density of a flat vector of coordinates, as `allometry.inference.nuts` samples it.
+
+    Attributes
+    ----------
+    law, structure
+        What the density is of.
+    linear : bool
+        Sample terms (for NUTS); else their logarithms, in which the prior is Gaussian: a Gaussian
+        at the mode is then right where no timing tells a term.
+    """
 
     law: LatencyLaw
     structure: LatencyStructure
+    linear: bool
 
     @property
     def size(self) -> int:
@@ -64,7 +74,7 @@ class LatencyProgram:
 
     def vector(self, sites: Sites, data: LatencyData) -> Float[Array, "*draws d"]:
         """Flat vectors whose sites these are: the inverse of `sites`."""
-        slopes = _slopes(self.law, self.structure)
+        slopes = self._slopes()
         terms = _LINEAR * jnp.exp(slopes * (sites["theta"] - data.loc))
         linear = terms + jnp.log(-jnp.expm1(-terms)) - _BEND  # the inverse of softplus, stable
         means = _cell_means(self.law, self.structure, data, sites["theta"])
@@ -90,7 +100,7 @@ class LatencyProgram:
             stop = start + prod(shape)
             sites[name] = x[..., start:stop].reshape(*x.shape[:-1], *shape)
             start = stop
-        slopes, y = _slopes(self.law, self.structure), sites["theta"] + _BEND
+        slopes, y = self._slopes(), sites["theta"] + _BEND
         log_terms = jnp.log(jax.nn.softplus(y))
         bent = data.loc + slopes * (log_terms - jnp.log(_LINEAR))
         sites["theta"] = jnp.where(slopes == 0, sites["theta"], bent)
@@ -99,9 +109,10 @@ class LatencyProgram:
         sites |= {n: sites[n] - mean for n, mean in zip(_EFFECTS, means, strict=True)}
         return sites, log_jacobian.sum(-1)
 
-
-def _slopes(law: LatencyLaw, structure: LatencyStructure) -> Float[Array, " active"]:
-    return jnp.asarray([law.coefficients[k].slope for k, _ in structure.active])
+    def _slopes(self) -> Float[Array, " active"]:
+        """Zero where a coefficient is sampled as it is."""
+        slopes = [self.law.coefficients[k].slope for k, _ in self.structure.active]
+        return jnp.asarray(slopes) if self.linear else jnp.zeros(len(slopes))
 
 
 def _cell_means(

@@ -162,7 +162,7 @@ COEFFICIENTS = (
         kind="share",
         loc=0.0,
         scale=1.0,
-        between=1.5,  # with the scale above: as good as uniform between zero and one
+        between=1.0,  # sd sqrt(2) with the scale above: as flat as a logit-normal gets
     ),
     LatencyCoefficient(
         name="prefill_overlap",

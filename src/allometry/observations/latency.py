@@ -220,7 +220,7 @@ def _load(
     if str(source) in TABLES:
         entry = TABLES[str(source)]
         if entry.kind != "latency":
-            raise InputError(f"holds {entry.kind}, not latencies", where=entry.name)
+            raise InputError(f"holds {entry.kind}, not latencies", where=f"table {entry.name}")
         table, digest = load_table(table_path(entry.name, folder=folder))
         return entry.prepare.derive(table), entry.name, digest, list(entry.prepare.notes)
     path = Path(source)
