@@ -17,10 +17,9 @@ from torch import Tensor
 
 from allometry.accounting import (
     XLSTMShape,
-    causal_factor,
     mlstm_backward_flops,
     mlstm_bytes_per_token,
-    mlstm_flops_per_token,
+    mlstm_forward_flops,
     mlstm_step_flops,
 )
 from allometry.kernels.check import available_backends
@@ -128,26 +127,22 @@ def measure_peaks(device: torch.device, dtype: torch.dtype, *, repeats: int = 20
 
 
 def cell_flops(shape: BenchShape, kind: str) -> float:
-    """FLOPs of a pass by the accounting, with the exact share of pairs, at `shape.chunk` or 64."""
+    """FLOPs of a pass as the accounting counts a training run's cell, at `shape.chunk` or 64."""
     rows = shape.batch * shape.heads
     if kind == "step":
         return float(rows * mlstm_step_flops(shape.d_qk, shape.d_v))
-    chunk = min(shape.chunk or 64, shape.time)
-    per_token = mlstm_flops_per_token(
-        shape.d_qk, shape.d_v, chunk, causal_factor=causal_factor(chunk)
-    )
-    forward = rows * shape.time * per_token
-    if kind == "forward":
-        return forward
-    counted = XLSTMShape(
+    one_head = XLSTMShape(
         d_model=shape.d_v,
         n_layers=1,
         n_heads=1,
         head_dim_v=shape.d_v,
         head_dim_qk=shape.d_qk,
-        chunk_size=chunk,
+        chunk_size=min(shape.chunk or 64, shape.time),
     )
-    return forward + rows * mlstm_backward_flops(counted, shape.time, count="tfla")
+    forward = mlstm_forward_flops(one_head, shape.time, count="tfla")
+    if kind == "forward":
+        return rows * forward
+    return rows * (forward + mlstm_backward_flops(one_head, shape.time, count="tfla"))
 
 
 def cell_bytes(shape: BenchShape, kind: str) -> float:
