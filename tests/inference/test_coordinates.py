@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from simulation import simulate_runs
 
-import allometry.inference.mode as mode_module
-from allometry.inference import default_priors, group_runs
+from allometry.inference import default_priors, group_runs, sampling
 from allometry.inference.arrays import law_structure, reference_scale, run_arrays
 from allometry.inference.coordinates import (
     Data,
@@ -20,9 +19,11 @@ from allometry.inference.coordinates import (
     split,
     to_sites,
 )
-from allometry.inference.mode import block_hessian, dense_hessian, evaluator, find_mode
+from allometry.inference.hessian import arrow_hessian, dense_hessian
+from allometry.inference.mode import evaluator, every_nth, find_mode
+from allometry.inference.spreads import held_spreads, learned_spreads
 from allometry.inference.start import starts
-from allometry.inference.whitening import block_whitening, dense_whitening, layout
+from allometry.inference.whitening import arrow_whitening, dense_whitening
 from allometry.laws import get_law
 
 
@@ -69,19 +70,37 @@ def test_all_starts_climb_to_one_mode_with_no_slope_left(problem):
     assert max(mode.gradient for mode in modes) < 1e-3
 
 
-def test_block_hessian_is_the_dense_one_on_its_blocks(problem):
+def test_arrow_hessian_is_the_dense_one(problem):
     program, data = problem
     evaluate = evaluator(program, data)
     x = starts(program, data, count=1, seed=0)[0]
     dense = dense_hessian(x, evaluate)
-    hyper, groups = block_hessian(x, program, evaluate)
-    above, g = layout(program.structure), program.structure.n_groups
-    # Both difference gradients of size up to 1e5 over 1e-5: ten of sixteen digits are left.
-    scale = np.abs(dense).max()
-    assert np.abs(hyper - dense[:above, :above]).max() < 1e-5 * scale
+    arrow = arrow_hessian(x, program.structure, np.asarray(data.runs.parent), evaluate)
+    g, above = program.structure.n_groups, len(arrow.hyper)
+    rebuilt = np.zeros_like(dense)
+    rebuilt[:above, :above] = arrow.hyper
     for group in range(g):
         rows = np.arange(above + group, program.size, g)
-        assert np.abs(groups[group] - dense[np.ix_(rows, rows)]).max() < 1e-5 * scale
+        rebuilt[np.ix_(rows, rows)] = arrow.groups[group]
+        rebuilt[np.ix_(rows, arrow.columns[group])] = arrow.cross[group]
+        rebuilt[np.ix_(arrow.columns[group], rows)] = arrow.cross[group].T
+    # Both difference gradients of size up to 1e5 over 1e-5: ten of sixteen digits are left.
+    assert np.abs(rebuilt - dense).max() < 1e-5 * np.abs(dense).max()
+
+
+def test_arrow_whitening_turns_the_hessian_into_the_identity(problem):
+    program, data = problem
+    evaluate = evaluator(program, data)
+    x = find_mode(starts(program, data, count=1, seed=0)[0], program, data).x
+    dense = dense_hessian(x, evaluate)
+    arrow = arrow_hessian(x, program.structure, np.asarray(data.runs.parent), evaluate)
+    whitening = arrow_whitening(x, arrow)
+    factor = whitening.apply(np.eye(program.size)).T - x[:, None]
+    assert factor.T @ dense @ factor == pytest.approx(np.eye(program.size), abs=1e-3)
+    gradient = np.random.default_rng(0).normal(size=program.size)
+    assert whitening.transpose_times(gradient) == pytest.approx(factor.T @ gradient)
+    z = jnp.asarray(gradient)
+    assert whitening.apply_traced(z) == pytest.approx(whitening.apply(gradient))
 
 
 def test_whitening_turns_the_hessian_into_the_identity():
@@ -96,30 +115,16 @@ def test_whitening_turns_the_hessian_into_the_identity():
     assert whitening.apply(z) == pytest.approx(traced, abs=1e-5)  # traced in float32 here
 
 
-def test_block_whitening_keeps_the_layout_of_the_flat_vector(problem):
-    program, _ = problem
-    above = layout(program.structure)
-    g = program.structure.n_groups
-    k = (program.size - above) // g
-    rng = np.random.default_rng(1)
-    hyper = np.diag(rng.uniform(1, 2, above))
-    groups = np.stack([np.diag(rng.uniform(1, 2, k)) for _ in range(g)])
-    whitening = block_whitening(np.zeros(program.size), hyper, groups)
-    sd = np.concatenate([np.diag(hyper), np.diagonal(groups, axis1=1, axis2=2).T.ravel()]) ** -0.5
-    z = rng.normal(size=program.size)
-    x = whitening.apply(z)
-    # Each block is diagonal, so that a coordinate is moved by its own sd, up to order and sign.
-    assert np.sort(np.abs(x[:above])) == pytest.approx(
-        np.sort(np.abs(np.asarray(whitening.hyper) @ z[:above]))
-    )
-    assert np.linalg.norm(whitening.transpose_times(x / sd**2) - z) < 1e-8
-
-
-def test_many_groups_do_not_pull_their_spread_to_zero():
+def test_many_groups_learn_their_spread_by_its_marginal_mode():
     # Forty loose groups pull log spread down by 8, where the joint density has its useless mode.
-    cells = {(f"a{i % 4}", 1024 * 2 ** (i // 4)): (1.9, 0.3, 0.35, 0.5) for i in range(40)}
+    spread = 0.05
+    rng = np.random.default_rng(3)
+    cells = {
+        (f"a{i % 4}", 1024 * 2 ** (i // 4)): (1.9 * np.exp(spread * rng.normal()), 0.3, 0.35, 0.5)
+        for i in range(40)
+    }
     with jax.enable_x64(True):
-        table, law = simulate_runs(0, groups=cells, sizes=2), get_law("pnorm")
+        table, law = simulate_runs(0, groups=cells, sizes=4), get_law("pnorm")
         groups = group_runs(table)
         program = Program(law=law, structure=law_structure(law, groups))
         runs = run_arrays(table, groups, law, reference_scale(table))
@@ -127,19 +132,31 @@ def test_many_groups_do_not_pull_their_spread_to_zero():
         data = Data(runs=runs, priors=default_priors(law).arrays(), centred=centred)
         mode = find_mode(starts(program, data, count=1, seed=0)[0], program, data)
         sites = split(jnp.asarray(mode.x), program.structure)
-    for name in ("log_spread", "log_parent_spread"):
-        assert np.abs(np.asarray(sites[name]) - np.log(data.priors.between)).max() < 3 * 0.45
+        again = learned_spreads(mode.x, mode.whitening, program, data)
     assert mode.gradient < 1.0
+    log_spread = np.asarray(sites["log_spread"])
+    of_E = list(law.names).index("log_E")
+    # Between the truth and the prior's median: forty groups say it to sqrt(1 / 80) of its log.
+    assert log_spread[of_E] == pytest.approx(np.log(spread), abs=0.45)
+    # Coefficients that do not differ are learned to differ little, but not by the factor of e^8.
+    assert np.abs(log_spread - np.log(data.priors.between)).max() < 2.5
+    held = held_spreads(program)
+    assert np.abs(again - mode.x)[held].max() < 0.3  # settled
+    assert again[~held][: len(sites["mean"])] == pytest.approx(mode.x[~held][: len(sites["mean"])])
 
 
 def test_a_climb_over_thinned_runs_ends_at_the_mode_of_all_of_them(problem, monkeypatch):
     program, data = problem
+    monkeypatch.setattr(sampling, "FIRST_CLIMB", 40)  # of 72 runs
+    seen = []
+    monkeypatch.setattr(sampling, "_draw", lambda mode, *_: seen.append(mode))
     with jax.enable_x64(True):
+        few = every_nth(data, 20)
+        assert len(few.runs.group) == 18
+        assert np.bincount(np.asarray(few.runs.group)).min() >= 4  # of four groups
         start = starts(program, data, count=1, seed=0)[0]
         whole = find_mode(start, program, data)
-        monkeypatch.setattr(mode_module, "FIRST_CLIMB", 40)  # of 72 runs
-        thinned = mode_module.every_nth(data, 20)
-        assert len(thinned.runs.group) == 18
-        assert np.bincount(np.asarray(thinned.runs.group)).min() >= 4  # of four groups
-        twice = find_mode(start, program, data)
-    assert twice.log_posterior == pytest.approx(whole.log_posterior, abs=1e-6)
+        modes, _ = sampling.climb_and_draw(program, data, sampling.Sampler(starts=2), 0, None)
+    assert seen[0].log_posterior == pytest.approx(whole.log_posterior, abs=1e-6)
+    assert len(modes) == 2
+    assert all(mode.log_posterior != pytest.approx(whole.log_posterior) for mode in modes)

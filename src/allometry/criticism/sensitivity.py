@@ -93,11 +93,18 @@ def prior_sensitivity(posterior: Posterior) -> pd.DataFrame:
     """
     quantities = _quantities(posterior)
     dims = ("chain", "draw")
+    log_likelihood = posterior.idata["log_likelihood"].to_dataset()
+    # Of very many runs a fit keeps the log likelihood of evenly spaced draws.
+    every = slice(None, None, quantities.sizes["draw"] // log_likelihood.sizes["draw"])
+    log_priors = xr.Dataset({"top": (dims, log_prior(posterior))})
+    quantities, log_priors = quantities.isel(draw=every), log_priors.isel(draw=every)
+    log_likelihood = log_likelihood.assign_coords(draw=np.arange(log_likelihood.sizes["draw"]))
+    quantities = quantities.assign_coords(draw=log_likelihood["draw"])
     tree = xr.DataTree.from_dict(
         {
             "posterior": quantities,
-            "log_prior": xr.Dataset({"top": (dims, log_prior(posterior))}),
-            "log_likelihood": posterior.idata["log_likelihood"].to_dataset(),
+            "log_prior": log_priors,
+            "log_likelihood": log_likelihood,
         }
     )
     with _quiet():

@@ -23,7 +23,13 @@ from allometry.laws import Scale
 
 Arrays = dict[str, npt.NDArray[np.float64]]
 CHUNK = 500
-"""Draws in one compiled call."""
+"""Draws in one compiled call, fewer where there are many runs."""
+
+CALL_VALUES = 5_000_000
+"""Draws times runs in one compiled call: 40 MB for each intermediate array."""
+
+POINTWISE_VALUES = 20_000_000
+"""Draws times runs that are kept of each quantity by run: a fifth of a gigabyte."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,8 +42,9 @@ class Derived:
         The model's sites, on the sampler's scale.
     published : dict of ndarray, shape (draw, group)
         Coefficients with params and tokens in units of one.
-    log_mean, sd, log_likelihood : ndarray, shape (draw, run)
-        Expected log(L / L0); noise scale there; log density of the run's loss in its own unit.
+    log_mean, sd, log_likelihood : ndarray, shape (kept, run)
+        Expected log(L / L0); noise scale there; log density of the run's loss in its own unit: of
+        every `pointwise_step`-th draw.
     """
 
     sites: Arrays
@@ -52,17 +59,24 @@ def _from_coordinates(x: Float[Array, "draw d"], program: Program, data: Data) -
     return jax.vmap(lambda point: to_sites(point, program, data)[0])(x)
 
 
+@partial(jax.jit, static_argnums=(1, 2))
+def _published(sites: Sites, program: Program, scale: Scale) -> Sites:
+    def one(theta: Float[Array, "k group"]) -> Sites:
+        coefficients = dict(zip(program.law.names, theta, strict=True))
+        return program.law.published(coefficients, scale)
+
+    return jax.vmap(one)(sites["theta"])
+
+
 @partial(jax.jit, static_argnums=(1, 3))
-def _at_runs(sites: Sites, program: Program, data: Data, scale: Scale) -> tuple[Sites, Sites]:
-    def one(draw: Sites) -> tuple[Sites, Sites]:
-        runs, theta = data.runs, draw["theta"]
-        mean, imbalance = expected_log_loss(program.law, theta, runs)
+def _at_runs(sites: Sites, program: Program, data: Data, scale: Scale) -> Sites:
+    def one(draw: Sites) -> Sites:
+        runs = data.runs
+        mean, imbalance = expected_log_loss(program.law, draw["theta"], runs)
         sd = noise_sd(draw, imbalance, runs)
         noise = numpyro.distributions.StudentT(STUDENT_DF, mean, sd)
         density = noise.log_prob(runs.log_loss) - runs.log_loss - jnp.log(scale.loss)
-        coefficients = dict(zip(program.law.names, theta, strict=True))
-        published = program.law.published(coefficients, scale)
-        return published, {"log_mean": mean, "sd": sd, "log_likelihood": density}
+        return {"log_mean": mean, "sd": sd, "log_likelihood": density}
 
     return jax.vmap(one)(sites)
 
@@ -87,42 +101,64 @@ def _prior_sites(key: Array, program: Program, data: Data, draws: int) -> Sites:
     return jax.vmap(one)(jax.random.split(key, draws))
 
 
+def pointwise_step(draws: int, chains: int, n_runs: int) -> int:
+    """Every how many draws of a chain quantities by run are kept: one, but of very many runs.
+
+    The smallest divisor of `draws` that keeps no more than `POINTWISE_VALUES`.
+    """
+    divisors = (n for n in range(1, draws + 1) if draws % n == 0)
+    fits = (n for n in divisors if chains * draws // n * n_runs <= POINTWISE_VALUES)
+    return next(fits, draws)
+
+
 def derive(
-    x: npt.NDArray[np.float64], program: Program, data: Data, scale: Scale, n_runs: int
+    x: npt.NDArray[np.float64],
+    program: Program,
+    data: Data,
+    scale: Scale,
+    n_runs: int,
+    *,
+    step: int = 1,
 ) -> Derived:
-    """Everything about posterior draws, shape (draw, d) in sampling coordinates."""
-    sites = [
+    """Everything about posterior draws, shape (draw, d) in sampling coordinates.
+
+    Quantities by run are those of every `step`-th draw.
+    """
+    parts = [
         jax.tree.map(np.asarray, _from_coordinates(jnp.asarray(part), program, data))
-        for part in _chunks(x)
+        for part in _chunks(x, CHUNK)
     ]
-    return _collect(sites, program, data, scale, n_runs, len(x))
+    sites = {name: np.concatenate([part[name] for part in parts])[: len(x)] for name in parts[0]}
+    return _collect(sites, program, data, scale, n_runs, step)
 
 
 def derive_prior(
     program: Program, data: Data, scale: Scale, n_runs: int, *, draws: int, seed: int
 ) -> Derived:
     """Everything about draws of the prior, at the same runs."""
-    key = jax.random.key(seed)
-    sites = jax.tree.map(np.asarray, _prior_sites(key, program, data, CHUNK))
-    return _collect([sites], program, data, scale, n_runs, draws)
+    drawn = _prior_sites(jax.random.key(seed), program, data, draws)
+    sites = jax.tree.map(np.asarray, drawn)
+    return _collect(sites, program, data, scale, n_runs, pointwise_step(draws, 1, n_runs))
 
 
-def _chunks(x: npt.NDArray[np.float64]) -> list[npt.NDArray[np.float64]]:
-    short = -len(x) % CHUNK
-    full = np.concatenate([x, np.repeat(x[-1:], short, axis=0)])
-    return [full[start : start + CHUNK] for start in range(0, len(full), CHUNK)]
+def _chunks(values: npt.NDArray[np.float64], size: int) -> list[npt.NDArray[np.float64]]:
+    """Parts of one length; the last is filled up with its last row, so that one program serves."""
+    full = np.concatenate([values, np.repeat(values[-1:], -len(values) % size, axis=0)])
+    return [full[start : start + size] for start in range(0, len(full), size)]
 
 
 def _collect(
-    chunks: list[Arrays], program: Program, data: Data, scale: Scale, n_runs: int, draws: int
+    sites: Arrays, program: Program, data: Data, scale: Scale, n_runs: int, step: int
 ) -> Derived:
+    published = jax.tree.map(np.asarray, _published(sites, program, scale))
+    kept = {name: values[::step] for name, values in sites.items()}
+    draws = len(kept["theta"])
+    size = int(np.clip(CALL_VALUES // len(data.runs.group), 10, CHUNK))
+    by_name = {name: _chunks(values, size) for name, values in kept.items()}
     parts = []
-    for sites in chunks:
-        published, at_runs = _at_runs(jax.tree.map(jnp.asarray, sites), program, data, scale)
-        kept = {name: np.asarray(value)[:, :n_runs] for name, value in at_runs.items()}
-        parts.append((sites, jax.tree.map(np.asarray, published), kept))
-    sites, published, at_runs = (
-        {name: np.concatenate([part[i][name] for part in parts])[:draws] for name in parts[0][i]}
-        for i in range(3)
-    )
-    return Derived(sites=sites, published=published, **at_runs)
+    for chunk in range(len(by_name["theta"])):
+        one = {name: jnp.asarray(chunks[chunk]) for name, chunks in by_name.items()}
+        at_runs = _at_runs(one, program, data, scale)
+        parts.append({name: np.asarray(value)[:, :n_runs] for name, value in at_runs.items()})
+    whole = {name: np.concatenate([part[name] for part in parts])[:draws] for name in parts[0]}
+    return Derived(sites=sites, published=published, **whole)

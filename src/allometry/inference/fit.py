@@ -15,7 +15,7 @@ from allometry.accounting import CostModel
 from allometry.inference.arrays import law_structure, reference_scale, run_arrays
 from allometry.inference.coordinates import MIN_CENTRED_RUNS, Data, Program
 from allometry.inference.costs import CostChoice, choose_cost
-from allometry.inference.derive import derive, derive_prior
+from allometry.inference.derive import derive, derive_prior, pointwise_step
 from allometry.inference.drift import Drift, default_drift, draw_drift
 from allometry.inference.groups import Grouping, group_runs
 from allometry.inference.import_density import with_imported_density
@@ -131,7 +131,9 @@ def fit(
         tell(progress, "deriving quantities", 0, 0)
         n_runs = len(checked.table)
         flat = chains.x.reshape(-1, program.size)
-        posterior = derive(flat, program, data, scale, n_runs)
+        n_chains, n_draws, _ = chains.x.shape
+        step = pointwise_step(n_draws, n_chains, n_runs)
+        posterior = derive(flat, program, data, scale, n_runs, step=step)
         before = derive_prior(program, data, scale, n_runs, draws=PRIOR_DRAWS, seed=seed)
         imported = outcomes(
             blocks, members, bound, law=law, sites=posterior.sites, runs=arrays, seed=seed

@@ -11,18 +11,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
-from arviz_stats.base import array_stats  # type: ignore[attr-defined]
 from jaxtyping import Array, Float
 
 from allometry.inference.coordinates import Data, Program, log_posterior
+from allometry.inference.importance import Weighed, evaluated, resample
 from allometry.inference.mode import Mode
 
 PROPOSALS = 4000
 DF = 5.0
 """Student-t proposals: tails that cover the posterior's at little loss in the middle."""
 
-MAX_PARETO_K = 0.7
-BATCH = 500
+BATCH_RUNS = 500_000
+"""Runs times draws in one compiled call: 4 MB for each intermediate array."""
 
 ATTEMPTS = 4
 """Times that proposals are drawn: while k-hat is too high, from moments of those before."""
@@ -42,10 +42,14 @@ def _densities(x: Float[Array, "draw d"], program: Program, data: Data) -> Float
     return jax.vmap(lambda point: log_posterior(point, program, data))(x)
 
 
-def laplace_draws(
-    mode: Mode, program: Program, data: Data, *, draws: int, seed: int
-) -> tuple[npt.NDArray[np.float64], float]:
-    """Draws of the posterior by importance resampling, and k-hat of the weights.
+def log_posteriors(x: Values, program: Program, data: Data) -> Values:
+    """Log joint densities of many points, shape (draw, d)."""
+    batch = int(np.clip(BATCH_RUNS // len(data.runs.group), 20, 500))
+    return evaluated(x, lambda part: _densities(jnp.asarray(part), program, data), batch=batch)
+
+
+def laplace_draws(mode: Mode, program: Program, data: Data, *, draws: int, seed: int) -> Weighed:
+    """Draws of the posterior by importance resampling of Student-t draws around a mode.
 
     Parameters
     ----------
@@ -55,13 +59,6 @@ def laplace_draws(
         Draws wanted.
     seed : int
         Seed of proposals and resampling.
-
-    Returns
-    -------
-    x : ndarray, shape (draws, d)
-        In sampling coordinates.
-    k_hat : float
-        Tail index of the weights: below 0.7 the draws stand for the posterior.
     """
     rng = np.random.default_rng([seed, 6])
     d = program.size
@@ -72,31 +69,18 @@ def laplace_draws(
         z = centre + standard @ root.T
         x = mode.whitening.apply(z)
         proposal = -(DF + d) / 2 * np.log1p((standard**2).sum(axis=1) / DF)
-        log_ratio = np.nan_to_num(_targets(x, program, data) - proposal, nan=-np.inf)
-        log_ratio -= log_ratio.max()
-        # arviz-stats takes the negative log ratio.
-        log_weights, k_hat = array_stats.psislw(-log_ratio)  # type: ignore[no-untyped-call]
-        if k_hat <= MAX_PARETO_K or d > ADAPTED_SIZE or attempt == ATTEMPTS - 1:
+        log_ratio = log_posteriors(x, program, data) - proposal
+        found = resample(x, log_ratio, draws=draws, rng=rng)
+        if found.believed or d > ADAPTED_SIZE or attempt == ATTEMPTS - 1:
             break
         centre, root = _adapted(z, log_ratio)
-    weights = np.exp(np.asarray(log_weights))
-    weights /= weights.sum()
-    spaced = (np.arange(draws) + rng.random()) / draws  # systematic: no more noise than needed
-    chosen = np.minimum(np.searchsorted(np.cumsum(weights), spaced), PROPOSALS - 1)
-    return x[rng.permutation(chosen)], float(k_hat)
-
-
-def _targets(x: Values, program: Program, data: Data) -> Values:
-    parts = [
-        np.asarray(_densities(jnp.asarray(x[start : start + BATCH]), program, data))
-        for start in range(0, PROPOSALS, BATCH)
-    ]
-    return np.concatenate(parts)
+    return found
 
 
 def _adapted(z: Values, log_ratio: Values) -> tuple[Values, Values]:
     """Centre and root of better proposals: moments under weights that are cut from above."""
-    weights = np.exp(log_ratio)
+    finite = np.nan_to_num(log_ratio, nan=-np.inf)
+    weights = np.exp(finite - finite.max())
     for _ in range(20):  # cutting lowers the mean, and so the cut
         weights = np.minimum(weights, weights.mean() * np.sqrt(len(weights)) / CUT)
     weights /= weights.sum()

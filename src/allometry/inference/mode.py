@@ -1,9 +1,7 @@
 """The posterior mode in sampling coordinates, and the Laplace approximation there."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from math import prod
 from typing import Any
 
 import jax
@@ -14,8 +12,9 @@ import scipy.optimize
 from jaxtyping import Array, Float
 
 from allometry.inference.coordinates import Data, Density, Program
-from allometry.inference.model import site_shapes
-from allometry.inference.whitening import Whitening, block_whitening, dense_whitening, layout
+from allometry.inference.hessian import Arrow, Evaluate, arrow_hessian, dense_hessian
+from allometry.inference.spreads import held_spreads, learned_spreads
+from allometry.inference.whitening import Whitening, arrow_whitening, dense_whitening
 
 LANES = 16
 """Points evaluated in one call: a batch of 16 costs about as much as two single calls."""
@@ -23,18 +22,18 @@ LANES = 16
 DENSE_LIMIT = 400
 """Length of the flat vector up to which the whole Hessian is taken."""
 
-CLIMBED_SPREADS = 8
-"""Groups up to which the climb moves the spreads between groups. Each group adds one to the slope
-of the joint density towards a spread of zero, and the prior yields 0.2 in log spread for each: with
-many groups that the data leave loose, the mode is not where the posterior is."""
+SPREAD_ROUNDS = 6
+SETTLED = 0.1
+"""Rounds of climbing and learning spreads, and the change of a log spread that ends them."""
 
-FIRST_CLIMB = 8192
-"""Runs above which a thinned table is climbed first."""
+ROUGH_CLIMB = 8
+"""Iterations of a climb that only learns spreads."""
 
-STEP = 1e-5
-"""Central-difference step of the Hessian: errors STEP^2 and eps / STEP are both near 1e-10."""
+WHITENINGS = 6
+"""Times that a long climb whitens its coordinates anew."""
 
 Vector = npt.NDArray[np.float64]
+Held = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,14 +68,14 @@ def _batch(
     return jax.vmap(jax.value_and_grad(negative))(x)
 
 
-def evaluator(program: Density, data: Any) -> Callable[[Vector], tuple[Vector, Vector]]:
-    """Negative log posterior and gradient of a stack of points, shape (point, d)."""
+def evaluator(program: Density, data: Any, *, lanes: int = LANES) -> Evaluate:
+    """Negative log posterior and gradient of a stack of points, `lanes` of them in one call."""
 
     def evaluate(points: Vector) -> tuple[Vector, Vector]:
         values, gradients = [], []
-        for start in range(0, len(points), LANES):
-            part = points[start : start + LANES]
-            full = np.concatenate([part, np.repeat(part[:1], LANES - len(part), axis=0)])
+        for start in range(0, len(points), lanes):
+            part = points[start : start + lanes]
+            full = np.concatenate([part, np.repeat(part[:1], lanes - len(part), axis=0)])
             value, gradient = _batch(jnp.asarray(full), program, data)
             values.append(np.asarray(value)[: len(part)])
             gradients.append(np.asarray(gradient)[: len(part)])
@@ -86,19 +85,24 @@ def evaluator(program: Density, data: Any) -> Callable[[Vector], tuple[Vector, V
     return evaluate
 
 
-def find_mode(start: Vector, program: Density, data: Any, *, iterations: int = 60) -> Mode:
+def find_mode(
+    start: Vector, program: Density, data: Any, *, iterations: int = 60, settle: bool = True
+) -> Mode:
     """Climb from a start to a mode, by Newton steps whose length is searched in one batch.
 
-    A long vector climbs by blocks where its program has some: groups of a loss law. Of very many
-    runs every n-th is climbed first, so that few steps are left for all of them.
+    A long vector climbs by blocks where its program has some: groups of a loss law. Spreads between
+    many groups are learned between climbs, unless `settle` is off.
     """
-    if isinstance(program, Program) and len(data.runs.group) > FIRST_CLIMB:
-        start = find_mode(start, program, every_nth(data, FIRST_CLIMB // 2)).x
-    evaluate = evaluator(program, data)
+    if not isinstance(program, Program):
+        held = np.zeros(program.size, dtype=bool)
+        return _newton(start, evaluator(program, data), held, iterations)[0]
     held = held_spreads(program)
-    if isinstance(program, Program) and program.size > DENSE_LIMIT:
-        return _block_newton(start, program, evaluate, held, iterations)
-    return _newton(start, evaluate, held, iterations)
+    for _ in range(SPREAD_ROUNDS if settle and held.any() else 0):
+        mode, free = _climb(start, program, data, held, ROUGH_CLIMB)
+        start = learned_spreads(mode.x, free, program, data)
+        if np.abs(start - mode.x)[held].max() < SETTLED:
+            break
+    return _climb(start, program, data, held, iterations)[0]
 
 
 def every_nth(data: Data, wanted: int) -> Data:
@@ -107,39 +111,26 @@ def every_nth(data: Data, wanted: int) -> Data:
     real = np.flatnonzero(np.asarray(runs.weight))
     by_group = real[np.argsort(np.asarray(runs.group)[real], kind="stable")]
     kept = np.sort(by_group[:: -(-len(by_group) // wanted)])
-
-    per_run = ("group", "log_params", "log_tokens", "log_loss", "relative_stderr", "weight")
-    thinned = replace(
-        runs,
-        columns={name: values[kept] for name, values in runs.columns.items()},
-        **{name: getattr(runs, name)[kept] for name in per_run},
-    )
-    return replace(data, runs=thinned)
+    return replace(data, runs=runs.take(kept))
 
 
-def held_spreads(program: Density) -> npt.NDArray[np.bool_]:
-    """Coordinates that the climb leaves at their start: spreads between many groups."""
-    if not isinstance(program, Program) or program.structure.n_groups <= CLIMBED_SPREADS:
-        return np.zeros(program.size, dtype=bool)
-    spreads = ("log_spread", "log_parent_spread")
-    shapes = site_shapes(program.structure)
-    return np.concatenate([np.full(prod(shape), name in spreads) for name, shape in shapes.items()])
+def _climb(
+    x: Vector, program: Program, data: Data, held: Held, iterations: int
+) -> tuple[Mode, Whitening]:
+    """The mode with some coordinates held, and the Gaussian approximation of the others."""
+    if program.size > DENSE_LIMIT:
+        return _arrow_climb(x, program, data, held, iterations)
+    return _newton(x, evaluator(program, data), held, iterations)
 
 
-def _newton(
-    x: Vector,
-    evaluate: Callable[[Vector], tuple[Vector, Vector]],
-    held: npt.NDArray[np.bool_],
-    iterations: int,
-) -> Mode:
+def _newton(x: Vector, evaluate: Evaluate, held: Held, iterations: int) -> tuple[Mode, Whitening]:
     lengths = 2.0 ** -np.arange(LANES)
     value, gradient = (part[0] for part in evaluate(x[None]))
     for _ in range(iterations):
-        hessian = dense_hessian(x, evaluate)
-        hessian[held, :], hessian[:, held] = 0.0, 0.0
-        whitening = dense_whitening(x, hessian)
+        free = dense_whitening(x, _freed(dense_hessian(x, evaluate), held))
         gradient = np.where(held, 0.0, gradient)
-        direction = -whitening.covariance_times(gradient)
+        root = np.asarray(free.hyper)
+        direction = -root @ (root.T @ gradient)
         decrement = float(-gradient @ direction)  # squared whitened gradient
         values, gradients = evaluate(x + lengths[:, None] * direction)
         best = int(np.argmin(values))
@@ -148,73 +139,54 @@ def _newton(
         x, value, gradient = x + lengths[best] * direction, values[best], gradients[best]
         if decrement < 1e-8:
             break
-    whitening = dense_whitening(x, dense_hessian(x, evaluate))
-    return _mode(x, value, np.where(held, 0.0, gradient), whitening)
+    hessian = dense_hessian(x, evaluate)
+    whitening = dense_whitening(x, hessian)
+    mode = _mode(x, value, np.where(held, 0.0, gradient), whitening)
+    return mode, dense_whitening(x, _freed(hessian, held))
 
 
-def _block_newton(
-    x: Vector,
-    program: Program,
-    evaluate: Callable[[Vector], tuple[Vector, Vector]],
-    held: npt.NDArray[np.bool_],
-    iterations: int,
-) -> Mode:
-    """L-BFGS in coordinates whitened by blocks: one a group, one for the levels above."""
-    value, gradient = (part[0] for part in evaluate(x[None]))
-    for _ in range(6):
-        hyper, groups = block_hessian(x, program, evaluate)
-        free = ~held[: len(hyper)]
-        hyper = np.where(free[:, None] & free, hyper, np.diag(np.where(free, 0.0, 1.0)))
-        whitening = block_whitening(x, hyper, groups)
+def _arrow_climb(
+    x: Vector, program: Program, data: Data, held: Held, iterations: int
+) -> tuple[Mode, Whitening]:
+    """L-BFGS in coordinates whitened by the arrow of groups below the levels above."""
+    evaluate, single = evaluator(program, data), evaluator(program, data, lanes=1)
+    parent = np.asarray(data.runs.parent)
 
-        def objective(z: Vector, whitening: Whitening = whitening) -> tuple[float, Vector]:
-            values, gradients = evaluate(whitening.apply(z)[None])
-            return float(values[0]), whitening.transpose_times(np.where(held, 0.0, gradients[0]))
+    def at(x: Vector) -> tuple[Arrow, Arrow]:
+        whole = arrow_hessian(x, program.structure, parent, evaluate)
+        above = held[: len(whole.hyper)]
+        cross = np.where(above[whole.columns][:, None, :], 0.0, whole.cross)
+        return whole, replace(whole, hyper=_freed(whole.hyper, above), cross=cross)
 
-        options = {"maxiter": 5 * iterations, "maxcor": 30, "ftol": 1e-13, "gtol": 1e-5}
+    value, gradient = (part[0] for part in single(x[None]))
+    for _ in range(WHITENINGS):
+        whole, freed = at(x)
+        free = arrow_whitening(x, freed)
+
+        def objective(z: Vector, free: Whitening = free) -> tuple[float, Vector]:
+            values, gradients = single(free.apply(z)[None])
+            return float(values[0]), free.transpose_times(np.where(held, 0.0, gradients[0]))
+
+        options = {"maxiter": iterations, "maxcor": 30, "ftol": 1e-13, "gtol": 1e-5}
         found = scipy.optimize.minimize(
             objective, np.zeros_like(x), jac=True, method="L-BFGS-B", options=options
         )
-        gain, x = value - found.fun, whitening.apply(found.x)
-        value, gradient = (part[0] for part in evaluate(x[None]))
-        if gain < 1e-6:
+        gain, x = value - found.fun, free.apply(found.x)
+        value, gradient = (part[0] for part in single(x[None]))
+        if gain < 1e-6 or iterations <= ROUGH_CLIMB:
             break
-    whitening = block_whitening(x, *block_hessian(x, program, evaluate))
-    return _mode(x, value, np.where(held, 0.0, gradient), whitening)
+    whole, freed = at(x)
+    whitening = arrow_whitening(x, whole)
+    mode = _mode(x, value, np.where(held, 0.0, gradient), whitening)
+    return mode, arrow_whitening(x, freed)
+
+
+def _freed(hessian: Vector, held: Held) -> Vector:
+    """The Hessian of the free coordinates; held ones are apart, with curvature one."""
+    free = ~held
+    return np.where(free[:, None] & free, hessian, np.diag(np.where(free, 0.0, 1.0)))
 
 
 def _mode(x: Vector, value: float, gradient: Vector, whitening: Whitening) -> Mode:
     steepest = float(np.abs(whitening.transpose_times(gradient)).max())
     return Mode(x=x, log_posterior=-float(value), gradient=steepest, whitening=whitening)
-
-
-def dense_hessian(
-    x: Vector, evaluate: Callable[[Vector], tuple[Vector, Vector]]
-) -> npt.NDArray[np.float64]:
-    """Hessian of the negative log posterior by central differences of its gradient."""
-    steps = STEP * np.eye(len(x))
-    _, up = evaluate(x + steps)
-    _, down = evaluate(x - steps)
-    hessian = (up - down) / (2 * STEP)
-    return (hessian + hessian.T) / 2
-
-
-def block_hessian(
-    x: Vector, program: Program, evaluate: Callable[[Vector], tuple[Vector, Vector]]
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Diagonal blocks of the Hessian: of the levels above (h, h) and of each group (g, k, k).
-
-    Groups are independent given the levels above, so that one difference serves them all.
-    """
-    g, above = program.structure.n_groups, layout(program.structure)
-    k = (len(x) - above) // g
-    steps = np.zeros((above + k, len(x)))
-    steps[:above, :above] = np.eye(above)
-    for row in range(k):
-        steps[above + row, above + row * g : above + (row + 1) * g] = 1.0
-    _, up = evaluate(x + STEP * steps)
-    _, down = evaluate(x - STEP * steps)
-    change = (up - down) / (2 * STEP)
-    hyper = change[:above, :above]
-    groups = change[above:, above:].reshape(k, k, g).transpose(2, 0, 1)
-    return (hyper + hyper.T) / 2, (groups + groups.transpose(0, 2, 1)) / 2

@@ -5,8 +5,9 @@ unconstrained one. Groups are written in the centred form; `allometry.inference.
 groups with few runs in the non-centred one.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -136,6 +137,17 @@ class RunArrays:
             columns=self.columns,
             log_reference=(self.log_reference[0], self.log_reference[1]),  # type: ignore[arg-type]
         )
+
+    def take(self, rows: Any) -> "RunArrays":
+        """Some of the runs, by their place."""
+        return replace(
+            self,
+            columns={name: values[rows] for name, values in self.columns.items()},
+            **{name: getattr(self, name)[rows] for name in _PER_RUN},
+        )
+
+
+_PER_RUN = ("group", "log_params", "log_tokens", "log_loss", "relative_stderr", "weight")
 
 
 STUDENT_DF = 4.0

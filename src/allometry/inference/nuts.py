@@ -41,6 +41,8 @@ class ChainDraws:
         Leapfrog steps of each draw.
     acceptance, energy : ndarray, shape (chain, draw)
     step_size : ndarray, shape (chain,)
+    effective : float, optional
+        Of weighed draws, which have no chains but in their layout.
     """
 
     x: npt.NDArray[np.float64]
@@ -49,6 +51,7 @@ class ChainDraws:
     acceptance: npt.NDArray[np.float64]
     energy: npt.NDArray[np.float64]
     step_size: npt.NDArray[np.float64]
+    effective: float | None = None
 
 
 @lru_cache(maxsize=16)

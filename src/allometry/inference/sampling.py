@@ -18,14 +18,21 @@ from allometry.inference.convergence import (
     judge_modes,
 )
 from allometry.inference.coordinates import Data, Density, Program
-from allometry.inference.laplace import MAX_PARETO_K, laplace_draws
-from allometry.inference.mode import DENSE_LIMIT, Mode, find_mode
+from allometry.inference.importance import Weighed
+from allometry.inference.laplace import ADAPTED_SIZE, laplace_draws
+from allometry.inference.mode import DENSE_LIMIT, Mode, every_nth, find_mode
 from allometry.inference.nuts import MAX_TREE_DEPTH, ChainDraws, sample
+from allometry.inference.spreads import held_spreads
 from allometry.inference.start import starts
+from allometry.inference.surrogate import MANY_RUNS, surrogate_draws
+from allometry.inference.svi import svi_draws
 
-Method = Literal["nuts", "laplace"]
+Method = Literal["nuts", "laplace", "svi"]
 CAREFUL_TARGET = 0.98
 """Acceptance of a second try after divergences: smaller steps get into narrower places."""
+
+FIRST_CLIMB = 8192
+"""Runs above which a thinned table is climbed first."""
 
 Stage = Callable[[str, int, int], None]
 """Called with what is being done, steps done, and steps in all (0: unknown)."""
@@ -37,12 +44,13 @@ class Sampler:
 
     Attributes
     ----------
-    method : {"nuts", "laplace"}
-        ``laplace`` answers in a second where the posterior allows it, and falls through to NUTS,
-        said in the record, where it does not.
+    method : {"nuts", "laplace", "svi"}
+        ``laplace`` answers in a second where the posterior allows it, ``svi`` fits a Gaussian
+        first; both are weighed by the posterior and fall through to NUTS, said in the record, where
+        the weights say that they do not stand for it.
     chains, warmup, draws : int
         Of NUTS, which goes on for up to three times the draws while R-hat or the effective draws
-        fall short; `laplace` returns as many draws in one block a chain.
+        fall short; the others return as many draws in one block a chain.
     target : float
         Acceptance probability of NUTS; after divergences it is tried again with 0.98.
     starts : int
@@ -96,13 +104,18 @@ def climb_and_draw(
     """
     count = sampler.starts if program.size <= DENSE_LIMIT else 1
     first, *others = starts(program, data, count=count, seed=seed)
+    if len(data.runs.group) > FIRST_CLIMB:
+        return _thinned_first([first, *others], program, data, sampler, seed, progress)
+
+    held = held_spreads(program)
 
     def climb(place: npt.NDArray[np.float64]) -> Mode:
         with jax.enable_x64(True):  # the switch is one of the thread's
-            return find_mode(place, program, data)
+            start = np.where(held, best.x, place)
+            return find_mode(start, program, data, settle=False)
 
     tell(progress, "finding the mode", 0, 0)
-    best = climb(first)
+    best = find_mode(first, program, data)
     with ThreadPoolExecutor(max_workers=1) as pool:
         climbing = [pool.submit(climb, place) for place in others]
         drawn = _draw(best, program, data, sampler, seed, progress)
@@ -113,17 +126,36 @@ def climb_and_draw(
     return modes, drawn
 
 
+def _thinned_first(
+    places: list[npt.NDArray[np.float64]],
+    program: Program,
+    data: Data,
+    sampler: Sampler,
+    seed: int,
+    progress: Stage | None,
+) -> tuple[list[Mode], Drawn]:
+    """Climb a thinned table from every start, and all runs from the best mode of that."""
+    few = every_nth(data, FIRST_CLIMB // 2)
+    modes = []
+    for n, place in enumerate(places):
+        tell(progress, "finding the mode of every n-th run", n, len(places))
+        modes.append(find_mode(place, program, few))
+    tell(progress, "finding the mode of all runs", 0, 0)
+    best = max(modes, key=lambda mode: mode.log_posterior)
+    mode = find_mode(best.x, program, data, settle=False)
+    return modes, _draw(mode, program, data, sampler, seed, progress)
+
+
 def _draw(
     mode: Mode, program: Program, data: Data, sampler: Sampler, seed: int, progress: Stage | None
 ) -> Drawn:
     """Chains, the method that made them, and k-hat of a Laplace attempt."""
     k_hat: float | None = None
-    if sampler.method == "laplace":
-        tell(progress, "weighing Laplace draws", 0, 0)
-        total = sampler.chains * sampler.draws
-        x, k_hat = laplace_draws(mode, program, data, draws=total, seed=seed)
-        if k_hat <= MAX_PARETO_K:
-            return _as_chains(x, sampler), "laplace", k_hat
+    if sampler.method != "nuts":
+        weighed = _approximate(mode, program, data, sampler, seed, progress)
+        k_hat = weighed.k_hat
+        if weighed.believed:
+            return _as_chains(weighed, sampler), sampler.method, k_hat
     chains = sample_from(mode, program, data, sampler, seed, progress)
     if chains.diverging.any() and sampler.target < CAREFUL_TARGET:
         careful = replace(sampler, target=CAREFUL_TARGET)
@@ -131,6 +163,30 @@ def _draw(
         if again.diverging.sum() < chains.diverging.sum():
             chains = again
     return chains, "nuts", k_hat
+
+
+def _approximate(
+    mode: Mode, program: Program, data: Data, sampler: Sampler, seed: int, progress: Stage | None
+) -> Weighed:
+    """Weighed draws of the approximation that was asked for."""
+    total = sampler.chains * sampler.draws
+    if sampler.method == "svi":
+        tell(progress, "fitting a Gaussian", 0, 0)
+        return svi_draws(mode, program, data, draws=total, seed=seed)
+    dense = program.size <= DENSE_LIMIT
+    if dense and program.size > ADAPTED_SIZE and len(data.runs.group) > MANY_RUNS:
+        tell(progress, "compiling the surrogate", 0, 0)
+        return surrogate_draws(
+            mode,
+            program,
+            data,
+            draws=total,
+            seed=seed,
+            workers=sampler.workers,
+            progress=lambda done, total: tell(progress, "sampling the surrogate", done, total),
+        )
+    tell(progress, "weighing Laplace draws", 0, 0)
+    return laplace_draws(mode, program, data, draws=total, seed=seed)
 
 
 class NutsSettings(Protocol):
@@ -182,15 +238,16 @@ def sample_from(
     )
 
 
-def _as_chains(x: npt.NDArray[np.float64], sampler: Sampler) -> ChainDraws:
+def _as_chains(weighed: Weighed, sampler: Sampler) -> ChainDraws:
     shape = (sampler.chains, sampler.draws)
     return ChainDraws(
-        x=x.reshape(*shape, -1),
+        x=weighed.x.reshape(*shape, -1),
         diverging=np.zeros(shape, dtype=bool),
         steps=np.zeros(shape, dtype=np.int64),
         acceptance=np.ones(shape),
         energy=np.zeros(shape),
         step_size=np.zeros(sampler.chains),
+        effective=weighed.effective,
     )
 
 
@@ -202,15 +259,15 @@ def verdict(
     seconds: float,
 ) -> Convergence:
     """What a fit says of its own convergence."""
-    if method == "laplace":
+    if chains.effective is not None:
         # Independent draws up to the weights: k-hat is the diagnostic, chains are only a layout.
-        n = chains.x.shape[0] * chains.x.shape[1]
+        n = min(chains.effective, float(chains.x.shape[0] * chains.x.shape[1]))
         return Convergence(
             converged=True,
             divergences=0,
             max_rhat=1.0,
-            min_ess_bulk=float(n),
-            min_ess_tail=float(n),
+            min_ess_bulk=n,
+            min_ess_tail=n,
             tree_depth_hits=0,
             starts_agree=judge_modes(log_posteriors)[0],
             starts=len(log_posteriors),

@@ -47,12 +47,13 @@ def build_tree(
 ) -> xr.DataTree:
     """Everything of a fit in the groups that ArviZ knows.
 
-    Draws come as (chain, draw, ...); runs in the order of `table`; loss in the table's unit.
+    Draws come as (chain, draw, ...); runs in the order of `table`; loss in the table's unit. Of
+    very many runs the groups by run hold evenly spaced draws only.
     """
-    shape = chains.diverging.shape
+    n_chains = len(chains.diverging)
 
     def split(values: Arrays) -> Arrays:
-        return {name: part.reshape(*shape, *part.shape[1:]) for name, part in values.items()}
+        return {name: part.reshape(n_chains, -1, *part.shape[1:]) for name, part in values.items()}
 
     def single(values: Arrays) -> Arrays:
         return {name: part[None] for name, part in values.items()}

@@ -1,29 +1,33 @@
-"""Affine maps from a unit Gaussian to sampling coordinates, dense or by blocks."""
+"""Affine maps from a unit Gaussian to sampling coordinates, dense or by groups."""
 
 from dataclasses import dataclass
 from functools import partial
-from math import prod
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
-from allometry.inference.model import GROUP_SITES, Structure, site_shapes
+from allometry.inference.hessian import Arrow
 
 FLOOR = 1e-2
 """Smallest curvature believed: directions the data and the prior leave flatter are capped."""
 
-Matrix = npt.NDArray[np.float64]
+Values = npt.NDArray[np.float64]
 
 
 @partial(
-    jax.tree_util.register_dataclass, data_fields=["centre", "hyper", "groups"], meta_fields=[]
+    jax.tree_util.register_dataclass,
+    data_fields=["centre", "hyper", "groups", "lean", "columns"],
+    meta_fields=[],
 )
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Whitening:
     """x = centre + L z, with L dense over the first h coordinates and by group over the rest.
+
+    A group's coordinates are independent of other groups' given the first ones, on which they lean:
+    the precision matrix is an arrow, and L its factor.
 
     Attributes
     ----------
@@ -33,11 +37,17 @@ class Whitening:
         Factor of the covariance of the first h coordinates; all of them if dense.
     groups : shape (group, k, k)
         Factors of the groups' covariances given the rest; no groups if dense.
+    lean : shape (group, k, c)
+        Change of a group's coordinates with those of the first that it depends on.
+    columns : shape (group, c)
+        Which of the first coordinates those are.
     """
 
     centre: Float[Array, " d"]
     hyper: Float[Array, "h h"]
     groups: Float[Array, "group k k"]
+    lean: Float[Array, "group k c"]
+    columns: Int[Array, "group c"]
 
     def apply_traced(self, z: Float[Array, " d"]) -> Float[Array, " d"]:
         """Sampling coordinates of a standardised point, inside a JAX program."""
@@ -46,58 +56,69 @@ class Whitening:
         if g == 0:
             return self.centre + first
         rest = jnp.einsum("gkj,jg->kg", self.groups, z[h:].reshape(k, g))
+        rest = rest + jnp.einsum("gkc,gc->kg", self.lean, first[self.columns])
         return self.centre + jnp.concatenate([first, rest.ravel()])
 
-    def apply(self, z: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    def apply(self, z: Values) -> Values:
         """Sampling coordinates of standardised points, shape (*batch, d)."""
-        return np.asarray(self.centre) + self._times(z, transpose=False)
-
-    def transpose_times(self, gradient: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """Gradient in standardised coordinates from the one in sampling coordinates."""
-        return self._times(gradient, transpose=True)
-
-    def covariance_times(self, gradient: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """Covariance times a vector: the Newton step against a gradient."""
-        return self._times(self._times(gradient, transpose=True), transpose=False)
-
-    def _times(self, x: npt.NDArray[np.float64], *, transpose: bool) -> npt.NDArray[np.float64]:
-        hyper, groups = np.asarray(self.hyper), np.asarray(self.groups)
-        h, (g, k, _) = hyper.shape[0], groups.shape
-        first = x[..., :h] @ (hyper if transpose else hyper.T)
+        hyper, groups, lean, columns = self._arrays()
+        h, (g, k, _) = len(hyper), groups.shape
+        first = z[..., :h] @ hyper.T
         if g == 0:
-            return np.asarray(first)
-        block = x[..., h:].reshape(*x.shape[:-1], k, g)
-        pattern = "gjk,...jg->...kg" if transpose else "gkj,...jg->...kg"
-        rest = np.einsum(pattern, groups, block).reshape(*x.shape[:-1], k * g)
-        return np.concatenate([first, rest], axis=-1)
+            return self._moved(first)
+        rest = np.einsum("gkj,...jg->...kg", groups, z[..., h:].reshape(*z.shape[:-1], k, g))
+        rest += np.einsum("gkc,...gc->...kg", lean, first[..., columns])
+        return self._moved(np.concatenate([first, rest.reshape(*z.shape[:-1], k * g)], axis=-1))
+
+    def transpose_times(self, gradient: Values) -> Values:
+        """Gradient (d,) in standardised coordinates from the one in sampling coordinates."""
+        hyper, groups, lean, columns = self._arrays()
+        h, (g, k, _) = len(hyper), groups.shape
+        if g == 0:
+            return np.asarray(hyper.T @ gradient)
+        first, block = gradient[:h].copy(), gradient[h:].reshape(k, g)
+        np.add.at(first, columns, np.einsum("gkc,kg->gc", lean, block))
+        rest = np.einsum("gjk,jg->kg", groups, block)
+        return np.concatenate([hyper.T @ first, rest.ravel()])
+
+    def _moved(self, step: Values) -> Values:
+        centre: Values = np.asarray(self.centre)
+        return centre + step
+
+    def _arrays(self) -> tuple[Values, Values, Values, npt.NDArray[np.int64]]:
+        lean, columns = np.asarray(self.lean), np.asarray(self.columns)
+        return np.asarray(self.hyper), np.asarray(self.groups), lean, columns
 
 
-def layout(structure: Structure) -> int:
-    """Number of coordinates above those of the groups, which come last."""
-    shapes = site_shapes(structure)
-    return sum(prod(shape) for name, shape in shapes.items() if name not in GROUP_SITES)
-
-
-def dense_whitening(centre: npt.NDArray[np.float64], hessian: Matrix) -> Whitening:
+def dense_whitening(centre: Values, hessian: Values) -> Whitening:
     """Whitening by the whole Hessian of the negative log density."""
-    empty = np.zeros((0, 1, 1))
     return Whitening(
-        centre=jnp.asarray(centre), hyper=jnp.asarray(_factor(hessian)), groups=jnp.asarray(empty)
+        centre=jnp.asarray(centre),
+        hyper=jnp.asarray(_factor(hessian)),
+        groups=jnp.zeros((0, 1, 1)),
+        lean=jnp.zeros((0, 1, 1)),
+        columns=jnp.zeros((0, 1), dtype=jnp.int64),
     )
 
 
-def block_whitening(
-    centre: npt.NDArray[np.float64], hyper: Matrix, groups: npt.NDArray[np.float64]
-) -> Whitening:
-    """Whitening by the Hessian's diagonal blocks."""
+def arrow_whitening(centre: Values, hessian: Arrow) -> Whitening:
+    """Whitening by a Hessian in which groups meet only through the levels above them."""
+    groups = _factor(hessian.groups)
+    covariance = groups @ groups.transpose(0, 2, 1)
+    lean = -covariance @ hessian.cross
+    hyper = hessian.hyper.copy()
+    rows, columns = hessian.columns[:, :, None], hessian.columns[:, None, :]
+    np.add.at(hyper, (rows, columns), hessian.cross.transpose(0, 2, 1) @ lean)  # eliminates groups
     return Whitening(
         centre=jnp.asarray(centre),
         hyper=jnp.asarray(_factor(hyper)),
-        groups=jnp.asarray(_factor(groups)),
+        groups=jnp.asarray(groups),
+        lean=jnp.asarray(lean),
+        columns=jnp.asarray(hessian.columns),
     )
 
 
-def _factor(hessian: Matrix) -> Matrix:
+def _factor(hessian: Values) -> Values:
     """L with L L' = |H|^-1, of one matrix or a stack, by eigenvalues floored at `FLOOR`."""
     values, vectors = np.linalg.eigh(hessian)
     return np.asarray(vectors / np.sqrt(np.maximum(np.abs(values), FLOOR))[..., None, :])
