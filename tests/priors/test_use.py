@@ -15,6 +15,7 @@ from allometry.errors import InputError
 from allometry.inference import default_priors, group_runs
 from allometry.inference.arrays import law_structure
 from allometry.inference.evaluate import LawDraws, log_loss_at
+from allometry.inference.import_report import _words
 from allometry.inference.imported import (
     from_file,
     law_columns,
@@ -312,3 +313,11 @@ def test_drifts_that_disagree_are_refused():
         assert imported_drift(bound[:2]).scale == 0.01
         with pytest.raises(InputError, match="disagree on the drift"):
             imported_drift(bound)
+
+
+def test_a_prior_that_was_set_aside_is_not_said_to_be_worth_runs():
+    weights = {aside: np.asarray([aside, 1 - aside]) for aside in (0.9, 0.1)}
+    said = {a: _words(["other"], "law", 0.2, w, 160.0, 0.3) for a, w in weights.items()}
+    assert "set aside" in said[0.9]
+    assert "worth" not in said[0.9]
+    assert "worth about 1.6e+02 more runs" in said[0.1]

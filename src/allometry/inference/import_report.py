@@ -154,6 +154,9 @@ def _words(
 ) -> str:
     called = " and ".join(names) if len(names) < 4 else f"{len(names)} priors"
     text = f"prior of the {about} from {called}"
+    weight = f"weight of the default prior {vague:.2g} before and {posterior[0]:.2g} after the runs"
+    if posterior[0] > CONFLICT_WEIGHT:  # then it is worth nothing to these runs
+        return f"{text} is contradicted by the runs and was mostly set aside ({weight})"
     if worth is not None:
         runs = f"more than {MOST_RUNS:.0g}" if worth >= MOST_RUNS else f"about {worth:.2g}"
         text += (
@@ -161,9 +164,6 @@ def _words(
             if worth >= 1
             else " narrows a prediction at ten times the largest budget by less than one more run"
         )
-    weight = f"weight of the default prior {vague:.2g} before and {posterior[0]:.2g} after the runs"
-    if posterior[0] > CONFLICT_WEIGHT:
-        return f"{text}, but the runs contradict it and it was mostly set aside ({weight})"
     if p is not None and p < CONFLICT_P:
         told = f"losses this far from it have probability {p:.2g}"
         return f"{text}, but the runs are unlike what it predicts: {told} ({weight})"
