@@ -5,7 +5,10 @@
 # law fitted to them: every step is a command that you could type. Needs the extra `train`. The
 # sweep takes about two minutes of CPU time in all; each worker has a core.
 #
-# Models of 10,000 to 60,000 params say nothing about large ones. What they show is the way.
+# Models of 10,000 to 60,000 params say nothing about large ones. What they show is the way. Look at
+# `valleys.png`: the least loss lies at the smallest sizes, so the valleys are open to the left and
+# the allocation is an extrapolation with intervals of a factor of ten and more. A sweep to decide
+# by needs sizes on both sides (`data/measured/` has them, for some hours of training).
 #
 # Run it: `python examples/first_sweep.py`; everything lands in `output/first_sweep/`. Stopped and
 # given again, it goes on where it was.
@@ -26,7 +29,7 @@ transformer,128,1e11,22000
 xlstm,128,1e10,9000
 xlstm,128,1e11,22000
 """
-"""Where pilot runs on this text had their least loss; sizes are spread around it."""
+"""Sizes are spread around these, at the small end of the family of shapes."""
 
 
 # %%
