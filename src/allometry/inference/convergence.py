@@ -102,7 +102,7 @@ def judge(
     reasons, advice = [], []
     if divergences:
         reasons.append(f"{divergences} divergences")
-        advice.append("raise the target acceptance (--target 0.95), or tighten the priors")
+        advice.append("raise the target acceptance (--target 0.99), or tighten the priors")
     if not rhat <= MAX_RHAT:
         reasons.append(f"R-hat {rhat:.3f} above {MAX_RHAT}")
         advice.append("run more draws (--draws), or pool: fewer groups hold more runs each")
