@@ -114,7 +114,7 @@ def _repetition_law(law: Law, *, published: bool) -> tuple[Law, str]:
 
 def _discounted(law: Law):  # type: ignore[no-untyped-def]  # as Law.log_loss is typed
     worth_tokens, worth_params = (
-        float(np.log(PUBLISHED_REPEATS[n])) for n in ("log_repeats_tokens", "log_repeats_params")
+        PUBLISHED_REPEATS[n] for n in ("log_repeats_tokens", "log_repeats_params")
     )
 
     def log_loss(c: Coefficients, at: Point) -> Float[Array, "*points"]:

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from arviz_stats.base import array_stats  # type: ignore[attr-defined]
 
 from allometry.errors import NotConvergedError
+from allometry.inference.statistics import array_stats
 
 MAX_RHAT = 1.01
 MIN_ESS = 400.0
@@ -59,12 +59,13 @@ class Convergence:
 def chain_statistics(draws: npt.NDArray[np.float64]) -> tuple[float, float, float]:
     """Worst R-hat, bulk and tail effective sample size of draws (chain, draw, parameter)."""
     axes = {"chain_axis": 0, "draw_axis": 1}
+    stats = array_stats()
     if draws.shape[0] < 2:
         rhat = np.array([np.nan])
     else:
-        rhat = array_stats.rhat(draws, **axes)  # type: ignore[no-untyped-call]
-    bulk = array_stats.ess(draws, method="bulk", **axes)  # type: ignore[no-untyped-call]
-    tail = array_stats.ess(draws, method="tail", prob=TAIL, **axes)  # type: ignore[no-untyped-call]
+        rhat = stats.rhat(draws, **axes)
+    bulk = stats.ess(draws, method="bulk", **axes)
+    tail = stats.ess(draws, method="tail", prob=TAIL, **axes)
     return float(np.max(rhat)), float(np.min(bulk)), float(np.min(tail))
 
 

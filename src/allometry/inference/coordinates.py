@@ -14,15 +14,14 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
-from numpyro.infer.util import log_density
 
+from allometry.inference.joint import log_joint
 from allometry.inference.model import (
     PriorArrays,
     RunArrays,
     Sites,
     Structure,
     group_location,
-    loss_model,
     site_shapes,
 )
 from allometry.laws import Law
@@ -119,6 +118,4 @@ def from_sites(sites: Sites, program: Program, data: Data) -> Float[Array, " d"]
 def log_posterior(x: Float[Array, " d"], program: Program, data: Data) -> Float[Array, ""]:
     """Log joint density in sampling coordinates, up to a constant."""
     sites, log_det = to_sites(x, program, data)
-    arguments = (program.law, program.structure, data.runs, data.priors)
-    joint: Float[Array, ""] = log_density(loss_model, arguments, {}, sites)[0]
-    return joint + log_det
+    return log_joint(program.law, program.structure, data.runs, data.priors, sites) + log_det

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from arviz_stats.base import array_stats  # type: ignore[attr-defined]
+
+from allometry.inference.statistics import array_stats
 
 Values = npt.NDArray[np.float64]
 
@@ -45,7 +46,7 @@ def resample(x: Values, log_ratio: Values, *, draws: int, rng: np.random.Generat
     finite = np.nan_to_num(log_ratio, nan=-np.inf)
     finite = finite - finite.max()
     # arviz-stats takes the negative log ratio.
-    log_weights, k_hat = array_stats.psislw(-finite)  # type: ignore[no-untyped-call]
+    log_weights, k_hat = array_stats().psislw(-finite)
     weights = np.exp(np.asarray(log_weights))
     weights /= weights.sum()
     spaced = (np.arange(draws) + rng.random()) / draws  # systematic: no more noise than needed

@@ -16,7 +16,7 @@ import numpyro.distributions as dist
 from jaxtyping import Array, Float, Int
 
 from allometry.inference.imported import ImportedBlock, log_factor
-from allometry.laws import Law, Point
+from allometry.laws import Law, Point, with_naturals
 
 SPREAD_LOG_SD = 0.45
 """Log sd of the log-normal prior on a spread: wider, or a half-normal, few groups make a funnel."""
@@ -192,7 +192,9 @@ def expected_log_loss(
     law: Law, theta: Float[Array, "k group"], runs: RunArrays
 ) -> tuple[Float[Array, " run"], Float[Array, " run"]]:
     """log(L / L0) of each run under its group's law, and its distance t from the valley."""
-    coefficients = dict(zip(law.names, theta[:, runs.group], strict=True))
+    by_group = with_naturals(dict(zip(law.names, theta, strict=True)))
+    gathered = jnp.stack(list(by_group.values()))[:, runs.group]
+    coefficients = dict(zip(by_group, gathered, strict=True))
     return law.log_loss(coefficients, runs.point), law.imbalance(coefficients, runs.point)
 
 

@@ -19,11 +19,12 @@ from allometry.inference.convergence import (
 )
 from allometry.inference.coordinates import Data, Density, Program
 from allometry.inference.importance import Weighed
-from allometry.inference.laplace import ADAPTED_SIZE, laplace_draws
+from allometry.inference.laplace import ADAPTED_SIZE, laplace_draws, log_posteriors
 from allometry.inference.mode import DENSE_LIMIT, Mode, every_nth, find_mode
 from allometry.inference.nuts import MAX_TREE_DEPTH, ChainDraws, sample
 from allometry.inference.spreads import held_spreads
 from allometry.inference.start import starts
+from allometry.inference.statistics import import_ahead
 from allometry.inference.surrogate import MANY_RUNS, surrogate_draws
 from allometry.inference.svi import svi_draws
 
@@ -134,14 +135,15 @@ def _thinned_first(
     seed: int,
     progress: Stage | None,
 ) -> tuple[list[Mode], Drawn]:
-    """Climb a thinned table from every start, and all runs from the best mode of that."""
+    """Climb a thinned table from every start, and all runs from the mode that suits them best."""
     few = every_nth(data, FIRST_CLIMB // 2)
     modes = []
     for n, place in enumerate(places):
         tell(progress, "finding the mode of every n-th run", n, len(places))
         modes.append(find_mode(place, program, few))
     tell(progress, "finding the mode of all runs", 0, 0)
-    best = max(modes, key=lambda mode: mode.log_posterior)
+    over_all = log_posteriors(np.stack([mode.x for mode in modes]), program, data)
+    best = modes[int(np.argmax(over_all))]
     mode = find_mode(best.x, program, data, settle=False)
     return modes, _draw(mode, program, data, sampler, seed, progress)
 
@@ -222,6 +224,7 @@ def sample_from(
     progress: Stage | None,
 ) -> ChainDraws:
     """NUTS chains around a mode, which go on while they fall short."""
+    import_ahead()
     tell(progress, "compiling the sampler", 0, 0)
     return sample(
         program,

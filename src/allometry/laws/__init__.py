@@ -14,6 +14,7 @@ from allometry.laws.base import (
 from allometry.laws.interaction import INTERACTION
 from allometry.laws.kaplan import KAPLAN
 from allometry.laws.repetition import REPETITION
+from allometry.laws.smooth import log_add_exp, natural, with_naturals
 from allometry.laws.two_term import CHINCHILLA, GAMMA, PNORM
 
 __all__ = [
@@ -31,5 +32,8 @@ __all__ = [
     "Scale",
     "get_law",
     "law_names",
+    "log_add_exp",
+    "natural",
     "register_law",
+    "with_naturals",
 ]

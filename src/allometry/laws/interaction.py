@@ -4,6 +4,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from allometry.laws.base import Coefficient, Coefficients, Law, Point, Scale, register_law
+from allometry.laws.smooth import log_add_exp, natural
 from allometry.laws.two_term import CHINCHILLA, TWO_TERM_GEOMETRY
 
 MOST_BEND = 0.5
@@ -11,7 +12,7 @@ MOST_BEND = 0.5
 
 
 def _terms(c: Coefficients, at: Point) -> tuple[Float[Array, "*points"], Float[Array, "*points"]]:
-    log_u = c["log_u"] - jnp.exp(c["log_alpha"]) * at.log_params
+    log_u = c["log_u"] - natural(c, "alpha") * at.log_params
     bend = MOST_BEND * jnp.tanh(c["beta_slope"] / MOST_BEND)
     # exp(tanh): beta changes with N and stays between a third and three times its value at N0.
     beta = jnp.exp(c["log_beta"] + jnp.tanh(bend * at.log_params))
@@ -20,7 +21,7 @@ def _terms(c: Coefficients, at: Point) -> tuple[Float[Array, "*points"], Float[A
 
 
 def _log_loss(c: Coefficients, at: Point) -> Float[Array, "*points"]:
-    return jnp.logaddexp(c["log_E"], jnp.logaddexp(*_terms(c, at)))
+    return log_add_exp(c["log_E"], log_add_exp(*_terms(c, at)))
 
 
 def _imbalance(c: Coefficients, at: Point) -> Float[Array, "*points"]:

@@ -4,18 +4,19 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from allometry.laws.base import Coefficient, Coefficients, Law, Point, Scale, register_law
+from allometry.laws.smooth import log_add_exp, natural
 
 
 def _terms(c: Coefficients, at: Point) -> tuple[Float[Array, "*points"], Float[Array, "*points"]]:
-    log_u = c["log_u"] - jnp.exp(c["log_alpha"]) * at.log_params
-    log_v = c["log_v"] - jnp.exp(c["log_beta"]) * at.log_tokens
+    log_u = c["log_u"] - natural(c, "alpha") * at.log_params
+    log_v = c["log_v"] - natural(c, "beta") * at.log_tokens
     return log_u, log_v
 
 
 def _log_loss(c: Coefficients, at: Point) -> Float[Array, "*points"]:
     log_u, log_v = _terms(c, at)
-    beta = jnp.exp(c["log_beta"])  # the study's alpha_D is the exponent of both the bend and D
-    return beta * jnp.logaddexp(log_u / beta, log_v / beta)
+    beta = natural(c, "beta")  # the study's alpha_D is the exponent of both the bend and D
+    return beta * log_add_exp(log_u / beta, log_v / beta)
 
 
 def _imbalance(c: Coefficients, at: Point) -> Float[Array, "*points"]:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from allometry.laws.base import Coefficient, Coefficients, Law, Point, Scale, register_law
+from allometry.laws.smooth import natural
 from allometry.laws.two_term import CHINCHILLA, TWO_TERM_GEOMETRY, rereference_two_terms
 
 
@@ -18,21 +19,20 @@ def effective_resources(
     """log(N'/N0) and log(D'/D0): what the run is worth without repetition."""
     epochs = jnp.maximum(at.columns["epochs"], 1.0)
     log_unique = at.log_tokens - jnp.log(epochs)
-    log_effective_tokens = log_unique + saturated(epochs - 1.0, c["log_repeats_tokens"])
+    log_effective_tokens = log_unique + saturated(epochs - 1.0, natural(c, "repeats_tokens"))
     # Compute-optimal params for the unique tokens alone: alpha u = beta v along C = 6 N D.
-    alpha, beta = jnp.exp(c["log_alpha"]), jnp.exp(c["log_beta"])
+    alpha, beta = natural(c, "alpha"), natural(c, "beta")
     log_deserved = (
         c["log_alpha"] + c["log_u"] - c["log_beta"] - c["log_v"] + beta * log_unique
     ) / alpha
     log_base = jnp.minimum(log_deserved, at.log_params)
     excess = jnp.expm1(at.log_params - log_base)  # R_N = N / U_N - 1, zero for a model that is not
-    log_effective_params = log_base + saturated(excess, c["log_repeats_params"])
+    log_effective_params = log_base + saturated(excess, natural(c, "repeats_params"))
     return log_effective_params, log_effective_tokens
 
 
-def saturated(repeats: Float[Array, "*points"], log_worth: Float[Array, "*points"]) -> Array:
+def saturated(repeats: Float[Array, "*points"], worth: Float[Array, "*points"]) -> Array:
     """log(1 + R* (1 - e^(-R / R*)))."""
-    worth = jnp.exp(log_worth)
     return jnp.log1p(-worth * jnp.expm1(-repeats / worth))
 
 

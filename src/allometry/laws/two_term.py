@@ -19,6 +19,7 @@ from allometry.laws.base import (
     Scale,
     register_law,
 )
+from allometry.laws.smooth import log_add_exp, natural
 
 _LOG_E = Coefficient(
     name="log_E",
@@ -66,20 +67,20 @@ _LOG_GAMMA = Coefficient(
 
 
 def _terms(c: Coefficients, at: Point) -> tuple[Float[Array, "*points"], Float[Array, "*points"]]:
-    log_u = c["log_u"] - jnp.exp(c["log_alpha"]) * at.log_params
-    log_v = c["log_v"] - jnp.exp(c["log_beta"]) * at.log_tokens
+    log_u = c["log_u"] - natural(c, "alpha") * at.log_params
+    log_v = c["log_v"] - natural(c, "beta") * at.log_tokens
     return log_u, log_v
 
 
 def _additive(c: Coefficients, at: Point) -> Float[Array, "*points"]:
     log_u, log_v = _terms(c, at)
-    return jnp.logaddexp(c["log_E"], jnp.logaddexp(log_u, log_v))
+    return log_add_exp(c["log_E"], log_add_exp(log_u, log_v))
 
 
 def _pnorm(c: Coefficients, at: Point) -> Float[Array, "*points"]:
     log_u, log_v = _terms(c, at)
-    p = jnp.exp(-c["log_gamma"])
-    return jnp.logaddexp(c["log_E"], jnp.logaddexp(p * log_u, p * log_v) / p)
+    gamma = natural(c, "gamma")
+    return log_add_exp(c["log_E"], gamma * log_add_exp(log_u / gamma, log_v / gamma))
 
 
 def _imbalance(c: Coefficients, at: Point) -> Float[Array, "*points"]:
@@ -151,12 +152,12 @@ def _forward(x: Float[Array, "k *batch"]) -> Float[Array, "k *batch"]:
 def _inverse(c: Float[Array, "k *batch"]) -> Float[Array, "k *batch"]:
     log_e, log_u, log_v, log_alpha, log_beta = c[:5]
     gamma = jnp.exp(c[5]) if c.shape[0] == 6 else jnp.ones_like(log_e)
-    log_reducible = gamma * jnp.logaddexp(log_u / gamma, log_v / gamma)
+    log_reducible = gamma * log_add_exp(log_u / gamma, log_v / gamma)
     share = (log_u - log_v) / gamma
     reducible = log_reducible - log_e
     log_phi = jax.nn.log_sigmoid(reducible)
     rows = [
-        jnp.logaddexp(log_e, log_reducible),
+        log_add_exp(log_e, log_reducible),
         log_alpha + log_phi + jax.nn.log_sigmoid(share),
         log_beta + log_phi + jax.nn.log_sigmoid(-share),
         reducible,
