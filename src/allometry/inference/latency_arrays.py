@@ -133,19 +133,26 @@ def latency_data(
         full[groups.setting, groups.slot] = values
         return jnp.asarray(full)
 
+    def placed_once(values: npt.ArrayLike, fill: float = 0.0) -> jax.Array:
+        full = np.asarray(placed(values, fill))
+        same = (full == full[:, :1]) | (np.asarray(weight) == 0)
+        return jnp.asarray(full[:, :1] if same.all() else full)
+
+    weight = placed(np.ones(len(table)))
+
     def one_hot(index: Index, size: int) -> jax.Array:
         # A padding setting is of the first kind: of weight zero, but with a finite density.
         full = np.concatenate([index, np.zeros(settings - len(index), dtype=np.int64)])
         return jnp.asarray(np.eye(size)[:, full])
 
     timings = TimingArrays(
-        work=jax.tree.map(lambda part: placed(np.asarray(part), fill=1.0), work),
+        work=jax.tree.map(lambda part: placed_once(np.asarray(part), fill=1.0), work),
         architecture=one_hot(groups.architecture, len(groups.architectures)),
         cell=one_hot(groups.cell, len(groups.cells)),
         noise=one_hot(groups.phase, 2 * len(groups.architectures)),
         log_seconds=placed(np.log(table["seconds"].to_numpy(dtype=np.float64))),
-        relative_sd=placed(relative_error(table)),
-        weight=placed(np.ones(len(table))),
+        relative_sd=placed_once(relative_error(table)),
+        weight=weight,
     )
     loc, factor = prior_of_theta(law, groups.structure(law, bounded=bounded))
     return LatencyData(timings=timings, loc=jnp.asarray(loc), factor=jnp.asarray(factor))

@@ -67,17 +67,22 @@ class LatencyStructure:
 class TimingArrays:
     """Timings by setting, padded with slots and settings of weight zero.
 
+    What all timings of every setting have in common has one slot: logarithms and exponentials of it
+    are taken once a setting.
+
     Attributes
     ----------
     work : Work
-        What each of them had to do, shape (setting, slot).
+        What each of them had to do, shape (setting, slot) or (setting, 1).
     architecture : Array, shape (architecture, setting)
         One where the setting is of that architecture; zero elsewhere. A product with it is ten
         times as fast as indexing: its gradient scatters nothing.
     cell, noise : Array, shape (cell, setting), (architecture x phase, setting)
         The same of cells and of architectures' phases.
-    log_seconds, relative_sd : Array, shape (setting, slot)
-        What was measured, and its known standard error over it.
+    log_seconds : Array, shape (setting, slot)
+        What was measured.
+    relative_sd : Array, shape (setting, slot) or (setting, 1)
+        Its known standard error over it.
     weight : Array, shape (setting, slot)
         One for a timing, zero for padding.
     """
@@ -148,7 +153,7 @@ class TimingLaw:
     ----------
     center : Array, shape (*draws, setting, slot)
         Log seconds with the cell's effects.
-    own : Array, shape (*draws, setting, slot)
+    own : Array, shape (*draws, setting, slot) or (*draws, setting, 1)
         Variance of each log timing's own noise, standard error of the measurement included.
     shared : Array, shape (*draws, setting)
         Variance of the error that the timings of a setting share.
@@ -172,10 +177,18 @@ def timing_parts(
 
 
 def timing_law(
-    law: LatencyLaw, structure: LatencyStructure, timings: TimingArrays, sites: Sites
+    law: LatencyLaw,
+    structure: LatencyStructure,
+    timings: TimingArrays,
+    sites: Sites,
+    parts: LatencyParts | None = None,
 ) -> TimingLaw:
-    """Center and variances of all timings; sites have draws, if any, first."""
-    parts = timing_parts(law, structure, timings, sites["theta"])
+    """Center and variances of all timings; sites have draws, if any, first.
+
+    With `parts`, those of these sites are known already.
+    """
+    if parts is None:
+        parts = timing_parts(law, structure, timings, sites["theta"])
     launch, work = (sites[n] @ timings.cell for n in ("launch_effect", "work_effect"))
     own = jnp.exp(2 * sites["log_noise"]) @ timings.noise
     return TimingLaw(
@@ -185,8 +198,16 @@ def timing_law(
     )
 
 
-def latency_model(law: LatencyLaw, structure: LatencyStructure, data: LatencyData) -> None:
-    """Sample the latency law, conditioned on what was measured."""
+def latency_model(
+    law: LatencyLaw,
+    structure: LatencyStructure,
+    data: LatencyData,
+    parts: LatencyParts | None = None,
+) -> None:
+    """Sample the latency law, conditioned on what was measured.
+
+    `parts` of the sites that are substituted spare their second evaluation, and its gradient's.
+    """
     timings = data.timings
     spread = dist.Normal(jnp.log(WORK_SPREAD), WORK_SPREAD_LOG_SD)
     sites: dict[str, Array] = {"log_work_spread": numpyro.sample("log_work_spread", spread)}
@@ -202,7 +223,7 @@ def latency_model(law: LatencyLaw, structure: LatencyStructure, data: LatencyDat
         sites["work_effect"] = numpyro.sample(
             "work_effect", dist.Normal(0.0, jnp.exp(sites["log_work_spread"]))
         )
-    found = timing_law(law, structure, timings, sites)
+    found = timing_law(law, structure, timings, sites, parts)
     residual = jnp.where(timings.weight > 0, timings.log_seconds - found.center, 0.0)
     density = settings_log_density(residual, found.own, timings.weight, found.shared)
     numpyro.factor("log_seconds", density.sum())

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
-from jax.scipy.special import gammaln
 from jaxtyping import Array, Float
+from scipy.special import gammaln
 
 from allometry.inference.model import STUDENT_DF
 
@@ -42,10 +42,17 @@ def settings_log_density(
     squares = (precision * residual**2).sum(-1) - shared_variance * first**2 / inflation
     log_det = (weight * jnp.log(variance)).sum(-1) + jnp.log(inflation)
     n = weight.sum(-1)
-    normalizer = gammaln((STUDENT_DF + n) / 2) - gammaln(STUDENT_DF / 2)
-    normalizer -= n / 2 * jnp.log(STUDENT_DF * jnp.pi)
+    normalizer = jnp.asarray(_normalizers(weight.shape[-1]))[n.astype(int)]
     tail = (STUDENT_DF + n) / 2 * jnp.log1p(squares / STUDENT_DF)
     return jnp.asarray(normalizer - log_det / 2 - tail)
+
+
+def _normalizers(most: int) -> Draws:
+    """Log normalizers of a Student-t of unit scale in 0 to `most` dimensions."""
+    n = np.arange(most + 1)
+    return np.asarray(
+        gammaln((STUDENT_DF + n) / 2) - gammaln(STUDENT_DF / 2) - n / 2 * np.log(STUDENT_DF * np.pi)
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

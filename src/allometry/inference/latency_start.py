@@ -1,13 +1,18 @@
 """Where the climb to the mode of a latency posterior starts."""
 
+from functools import partial
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
+from jaxtyping import Array
 
 from allometry.inference.latency_arrays import LatencyGrouping, active_names, phase_names
 from allometry.inference.latency_model import WORK_SPREAD, LatencyData
 from allometry.inference.latency_posterior import LatencyPosterior
 from allometry.inference.latency_program import LatencyProgram
+from allometry.inference.model import Sites
 
 Start = dict[str, npt.NDArray[np.float64]]
 
@@ -33,8 +38,13 @@ def start_vector(
     }
     if near is not None:
         sites = _moved(sites, program, groups, near)
-    vector = program.vector({name: jnp.asarray(value) for name, value in sites.items()}, data)
-    return np.asarray(vector)
+    arrays = {name: jnp.asarray(value, dtype=float) for name, value in sites.items()}
+    return np.asarray(_vector(arrays, program, data))
+
+
+@partial(jax.jit, static_argnums=1)
+def _vector(sites: Sites, program: LatencyProgram, data: LatencyData) -> Array:
+    return program.vector(sites, data)
 
 
 def _moved(

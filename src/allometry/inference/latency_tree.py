@@ -1,6 +1,8 @@
 """The ArviZ tree of a latency posterior."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -140,25 +142,42 @@ def _variables(sites: Arrays, program: LatencyProgram) -> Arrays:
     return sites | {"coefficient": np.asarray(jnp.moveaxis(natural, -1, 0))}
 
 
-def _in_batches(evaluate: Callable[..., Any], flat: Any) -> Any:
-    """Numpy arrays of a function of draws, first axis of every array, so many at a time."""
-    size = len(jax.tree.leaves(flat)[0])
-    batches = [slice(start, start + _BATCH) for start in range(0, size, _BATCH)]
-    cut = [jax.tree.map(lambda part, at=at: jnp.asarray(part[at]), flat) for at in batches]
-    found = [evaluate(part) for part in cut]
-    return jax.tree.map(lambda *parts: np.concatenate(parts), *found)
+@partial(jax.jit, static_argnums=1)
+def _sites_of(flat: Any, program: LatencyProgram, data: LatencyData) -> Any:
+    return program.sites(flat, data)
+
+
+@partial(jax.jit, static_argnums=1)
+def _law_of(sites: Any, program: LatencyProgram, data: LatencyData) -> TimingLaw:
+    found = timing_law(program.law, program.structure, data.timings, sites)
+    return replace(found, own=jnp.broadcast_to(found.own, found.center.shape))
+
+
+def _in_batches(
+    evaluate: Callable[..., Any], draws: Any, program: LatencyProgram, data: LatencyData
+) -> Any:
+    """Numpy arrays of a function of draws, first axis of every array, so many at a time.
+
+    The last batch is filled up with its first draw: another length would compile once more.
+    """
+    size = len(jax.tree.leaves(draws)[0])
+    found = []
+    for start in range(0, size, _BATCH):
+        at = np.arange(start, start + _BATCH)
+        at = np.where(at < size, at, start)
+        part = jax.tree.map(lambda values, at=at: jnp.asarray(values[at]), draws)
+        found.append(jax.tree.map(np.asarray, evaluate(part, program, data)))
+    return jax.tree.map(lambda *parts: np.concatenate(parts)[:size], *found)
 
 
 def _sites(flat: npt.NDArray[np.float64], program: LatencyProgram, data: LatencyData) -> Arrays:
-    found: Arrays = _in_batches(jax.jit(lambda x: program.sites(x, data)), flat)
+    found: Arrays = _in_batches(_sites_of, flat, program, data)
     return found
 
 
 def _at_timings(sites: Arrays, program: LatencyProgram, data: LatencyData) -> TimingLaw:
     """Center and variances as numpy arrays, draws first."""
-    found: TimingLaw = _in_batches(
-        jax.jit(lambda part: timing_law(program.law, program.structure, data.timings, part)), sites
-    )
+    found: TimingLaw = _in_batches(_law_of, sites, program, data)
     return found
 
 

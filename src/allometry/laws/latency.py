@@ -86,12 +86,11 @@ def natural_values(
     Shares of a ceiling are between zero and one if it is one (`bounded`), else positive; other
     shares are always below one.
     """
-    shares = jax.nn.sigmoid if bounded else jnp.exp
-    rows = [
-        {"log": jnp.exp, "share": jax.nn.sigmoid}.get(coefficient.kind, shares)(x)
-        for coefficient, x in zip(law.coefficients, theta, strict=True)
-    ]
-    return jnp.stack(rows)
+    below_one = {"share"} | ({"flops", "bandwidth"} if bounded else set())
+    chosen = jnp.asarray([coefficient.kind in below_one for coefficient in law.coefficients])
+    chosen = chosen.reshape(-1, *(1 for _ in theta.shape[1:]))
+    # All at once: a function a coefficient takes longer to compile than all else.
+    return jnp.where(chosen, jax.nn.sigmoid(theta), jnp.exp(jnp.where(chosen, 0.0, theta)))
 
 
 def log_seconds(
