@@ -11,7 +11,7 @@ from scipy.stats import chi2
 
 from allometry.inference import default_priors, group_runs, loss_model
 from allometry.inference.arrays import law_structure, run_arrays
-from allometry.inference.coordinates import MIN_CENTRED_RUNS, Data, Program, to_sites
+from allometry.inference.coordinates import Data, Program, centring, to_sites
 from allometry.inference.model import expected_log_loss
 from allometry.inference.sampling import Sampler, climb_and_draw
 from allometry.laws import Scale, get_law
@@ -40,7 +40,7 @@ def problem(table: pd.DataFrame, law: str = "pnorm") -> tuple[Program, Data]:
     return program, Data(
         runs=run_arrays(table, groups, found, REFERENCE),
         priors=default_priors(found).arrays(),
-        centred=jnp.asarray(groups.runs_per_group >= MIN_CENTRED_RUNS),
+        centred=centring(found, program.structure, groups.runs_per_group),
     )
 
 

@@ -13,6 +13,7 @@ from allometry.inference.arrays import law_structure, reference_scale, run_array
 from allometry.inference.coordinates import (
     Data,
     Program,
+    centring,
     from_sites,
     join,
     log_posterior,
@@ -44,13 +45,25 @@ def test_the_flat_vector_goes_into_sites_and_back(problem):
     assert (join(split(x, program.structure), program.structure) == x).all()
 
 
-def test_coordinates_go_to_sites_and_back_with_the_right_volume(problem):
+@pytest.mark.parametrize("runs", [(18, 3, 18, 18), (12, 3, 18, 40), (3, 3, 12, 12)])
+def test_coordinates_go_to_sites_and_back_with_the_right_volume(problem, runs):
     program, data = problem
+    centred = centring(program.law, program.structure, np.array(runs))
+    data = replace(data, centred=centred)
     x = jnp.asarray(starts(program, data, count=2, seed=1)[1])
     sites, log_det = to_sites(x, program, data)
     assert jnp.allclose(from_sites(sites, program, data), x, atol=1e-9)
     jacobian = jax.jacfwd(lambda y: join(to_sites(y, program, data)[0], program.structure))(x)
     assert float(log_det) == pytest.approx(float(jnp.linalg.slogdet(jacobian)[1]), abs=1e-8)
+
+
+def test_few_runs_centre_nothing_and_some_all_but_the_bend(problem):
+    program, _ = problem
+    centred = centring(program.law, program.structure, np.array([11, 12, 19, 20]))
+    assert centred.sum(axis=0).tolist() == [0, 5, 5, 6]
+    assert centred[5].tolist() == [False, False, False, True]  # log_gamma
+    alone = replace(program.structure, pooled=False)
+    assert centring(program.law, alone, np.array([6])).all()
 
 
 def test_padding_runs_add_nothing(problem):

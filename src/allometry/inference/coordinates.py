@@ -2,7 +2,8 @@
 
 Three maps, innermost first. *Sites*: the flat vector is cut into the model's sites. *Geometry*: a
 group with enough runs is described by what its runs determine (the law's `Geometry`), a group with
-few runs by its standardised distance from the population (non-centred), which removes the funnel.
+few runs by its standardised distance from the population (non-centred), which removes the funnel;
+between the two, only the coefficients that the runs hardly tell are.
 *Whitening*: an affine map by the Laplace approximation at the mode.
 """
 
@@ -13,6 +14,8 @@ from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
 from jaxtyping import Array, Bool, Float
 
 from allometry.inference.joint import log_joint
@@ -28,6 +31,11 @@ from allometry.laws import Law
 
 MIN_CENTRED_RUNS = 12
 """Runs from which on a group is centred: about two for each coefficient of the default law."""
+
+MIN_SHAPED_RUNS = 20
+"""Runs from which on coefficients that a geometry leaves as they are (log_gamma) are centred too.
+
+Twelve runs hardly tell them: over 300 such groups their spread mixes badly if they are."""
 
 
 class Density(Protocol):
@@ -71,7 +79,18 @@ class Data:
 
     runs: RunArrays
     priors: PriorArrays
-    centred: Bool[Array, " group"]
+    centred: Bool[Array, "#k group"]
+
+
+def centring(
+    law: Law, structure: Structure, runs_per_group: npt.NDArray[np.int64]
+) -> Bool[Array, "k group"]:
+    """Which coefficients of which groups are sampled around their own runs."""
+    enough = np.full(structure.n_coefficients, MIN_CENTRED_RUNS)
+    if law.geometry is not None:
+        enough[law.geometry.unmoved :] = MIN_SHAPED_RUNS
+    # One group alone has no population to move with: its few runs still fix its centre.
+    return jnp.asarray((runs_per_group >= enough[:, None]) | (not structure.pooled))
 
 
 def split(x: Float[Array, " d"], structure: Structure) -> Sites:
@@ -95,13 +114,14 @@ def to_sites(x: Float[Array, " d"], program: Program, data: Data) -> tuple[Sites
     location, scale = group_location(sites, program.structure, data.runs, data.priors)
     raw = sites["theta"]
     distant = location + scale * raw
-    distant_log_det = jnp.log(scale).sum(axis=0)
-    if program.law.geometry is None:
-        near, near_log_det = raw, jnp.zeros(raw.shape[1])
-    else:
-        near, near_log_det = program.law.geometry.forward(raw), program.law.geometry.log_det(raw)
+    near, near_log_det = raw, jnp.zeros(raw.shape[1])
+    if program.law.geometry is not None:
+        # Rows of a triangular part are what they are there: gamma, which the others' map reads.
+        own = jnp.where(data.centred, raw, distant)
+        near, near_log_det = program.law.geometry.forward(own), program.law.geometry.log_det(own)
     theta = jnp.where(data.centred, near, distant)
-    log_det = jnp.where(data.centred, near_log_det, distant_log_det).sum()
+    log_det = jnp.where(jnp.atleast_2d(data.centred).any(axis=0), near_log_det, 0.0).sum()
+    log_det = log_det + jnp.where(data.centred, 0.0, jnp.log(scale)).sum()
     return sites | {"theta": theta}, log_det
 
 

@@ -84,11 +84,14 @@ class Geometry:
         Array of shape (coefficient, *batch) from these coordinates to the coefficients, and back.
     log_det : callable
         log |det d coefficients / d coordinates|, shape (*batch), of the coordinates.
+    unmoved : int
+        Rows from this one on are the same in both.
     """
 
     forward: Callable[[Float[Array, "k *batch"]], Float[Array, "k *batch"]]
     inverse: Callable[[Float[Array, "k *batch"]], Float[Array, "k *batch"]]
     log_det: Callable[[Float[Array, "k *batch"]], Float[Array, "*batch"]]
+    unmoved: int
 
 
 Rereference = Callable[[Float[Array, "k *batch"], Float[Array, " 3"]], Float[Array, "k *batch"]]

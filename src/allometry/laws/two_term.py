@@ -172,7 +172,7 @@ def _log_det(x: Float[Array, "k *batch"]) -> Float[Array, "*batch"]:
     return x[5] if x.shape[0] == 6 else jnp.zeros_like(x[0])
 
 
-TWO_TERM_GEOMETRY = Geometry(forward=_forward, inverse=_inverse, log_det=_log_det)
+TWO_TERM_GEOMETRY = Geometry(forward=_forward, inverse=_inverse, log_det=_log_det, unmoved=5)
 """Of the five coefficients, with log_gamma as a sixth; with two more they are left as they are."""
 
 _ADDITIVE_COEFFICIENTS = (_LOG_E, _LOG_U, _LOG_V, _LOG_ALPHA, _LOG_BETA)
