@@ -48,7 +48,7 @@ def posterior_of(name: str, work: Path) -> Posterior:
     began = time.process_time()
     runs = study_runs(name)
     sampler = Sampler(method="nuts" if name in POOLED else "laplace")
-    posterior = fit(runs, by=runs.by or None, sampler=sampler)
+    posterior = fit(runs, by=runs.by or None, library=False, sampler=sampler)
     posterior.save(path)
     record = posterior.record
     verdict = "converged" if record.convergence.converged else "not converged"

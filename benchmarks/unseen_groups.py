@@ -45,7 +45,7 @@ def fitted_without(runs: Runs, case: dict[str, object], folder: Path) -> Posteri
         return Posterior.load(path)
     hidden = pd.Series(np.all([runs.table[k] == v for k, v in case.items()], axis=0))
     began = time.process_time()
-    posterior = fit(leave_out(runs, hidden, "left out"), sampler=SAMPLER)
+    posterior = fit(leave_out(runs, hidden, "left out"), library=False, sampler=SAMPLER)
     print(f"  fitted without {name}: {time.process_time() - began:.0f} CPU s", flush=True)
     posterior.save(path)
     return posterior

@@ -49,13 +49,17 @@ def test_the_groups_that_were_run_answer_as_before(fitted):
 def test_a_group_of_the_population_is_covered_by_its_prediction():
     """Random effects with a known truth: intervals of new groups hold the new groups' values.
 
-    Forty populations of 8 groups in 2 levels with spreads at their prior's medians; the share of
-    200 new values within 90 % intervals is within 3 binomial standard deviations (3 x 2.1 %) of
-    90 %, allowing 3 % more for the correlation of the new groups of one population.
+    Forty populations of 8 groups in 2 levels, of two coordinates, the first of which the runs see
+    (the change of log loss by it is one) and the second not; spreads are the prior's medians. The
+    share of 200 new values of each within 90 % intervals is within 3 binomial standard deviations
+    (3 x 2.1 %) of 90 %, allowing 3 % more for the correlation of new groups of one population.
     """
-    from allometry.inference.population import Spreads, _draw, _Places
+    from allometry.inference.population import LOSS, Spreads, _draw, _Places
 
-    spreads = Spreads(within=0.1, between=0.2, per_doubling=0.05)
+    wide = Spreads(within=10.0, between=10.0, per_doubling=10.0)
+    spreads = (wide, Spreads(within=0.1, between=0.2, per_doubling=0.05))
+    told = np.diag([1.0, 0.0])
+    sds = np.array([[LOSS.within, 0.1], [LOSS.between, 0.2], [LOSS.per_doubling, 0.05]])
     rng = np.random.default_rng(4)
     doublings = np.tile([-1.5, -0.5, 0.5, 1.5], 2)
     names = np.repeat(["a", "b"], 4).astype(object)
@@ -65,19 +69,44 @@ def test_a_group_of_the_population_is_covered_by_its_prediction():
     new = _Places(level=who, family=who, doublings=at)
     inside = []
     for _ in range(40):
-        level = {name: 0.2 * rng.normal() for name in "abc"}
-        slope = 0.05 * rng.normal()
+        level = {name: sds[1] * rng.normal(size=2) for name in "abc"}
+        slope = sds[2] * rng.normal(size=2)
 
         def true(names, places, level=level, slope=slope):
             above = np.array([level[name] for name in names])
-            return 3.0 + above + slope * places + 0.1 * rng.normal(size=len(places))
+            own = sds[0] * rng.normal(size=(len(places), 2))
+            return (0.5 + above + slope * places[:, None] + own).T  # [coordinate, place]
 
-        phi = true(names, doublings) + 0.02 * rng.normal(size=(300, 8))
-        drawn = _draw(phi, old, new, spreads, rng)
+        phi = true(names, doublings) + 0.2 * sds[0][:, None] * rng.normal(size=(300, 2, 8))
+        drawn = _draw(phi, old, new, told, spreads, rng)
         low, high = np.quantile(drawn, [0.05, 0.95], axis=0)
         truth = true(who, at)
-        inside += list((low <= truth) & (truth <= high))
-    assert 0.90 - 0.095 < np.mean(inside) < 0.90 + 0.095
+        inside.append((low <= truth) & (truth <= high))
+    share = np.mean(inside, axis=(0, 2))
+    assert (np.abs(share - 0.90) < 0.095).all(), share
+
+
+def test_many_groups_answer_from_those_most_like_the_new_one(fitted):
+    from allometry.inference.population import MOST_GROUPS, _nearest, _Places
+
+    doublings = np.arange(40.0)
+    names = np.array(["a", "b"] * 20, dtype=object)
+    old = _Places(level=names, family=names, doublings=doublings)
+    one = np.array(["a"], dtype=object)
+    near = _nearest(old, _Places(level=one, family=one, doublings=np.array([0.0])))
+    assert len(near) == MOST_GROUPS
+    assert set(near[names[near] == "a"]) == set(range(0, 40, 2))  # all of its own architecture
+    assert set(near[names[near] == "b"]) == {1, 3, 5, 7}  # then the nearest others
+
+
+def test_the_change_of_log_loss_is_that_of_the_law(fitted):
+    from allometry.inference.population import sensitivity
+
+    phi = to_coordinates(fitted.law, fitted.draws("theta")).mean(axis=(0, 2))
+    told = sensitivity(fitted, phi)
+    # The first coordinate is log loss at the reference run itself: it moves every loss alike.
+    assert told[0, 0] == pytest.approx(1.0, abs=1e-5)
+    assert np.linalg.eigvalsh(told).min() > -1e-9
 
 
 def test_what_is_drawn_depends_on_the_group_and_the_seed_only(fitted):

@@ -102,10 +102,10 @@ def test_thin_tables_converge_or_are_refused_with_the_reason():
     same = runs.assign(params=1e8)
     with pytest.raises(InputError, match="all runs have one size"):
         fit(same.assign(loss=runs["loss"] * np.linspace(1, 1.01, len(runs))))
-    six = fit(runs.iloc[::3], sampler=QUICK)
+    six = fit(runs.iloc[::3], library=False, sampler=QUICK)
     verdict = six.record.convergence
     assert verdict.converged or (verdict.reasons and verdict.advice)
-    one_budget = fit(runs.query("flops == 1e19"), sampler=QUICK)
+    one_budget = fit(runs.query("flops == 1e19"), library=False, sampler=QUICK)
     assert any("all budgets lie within a factor" in w for w in one_budget.record.warnings)
 
 

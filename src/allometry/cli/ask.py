@@ -23,7 +23,7 @@ def summary_command(posterior: Path, *, json: bool = False) -> int:
     """Posterior of every parameter, group by group.
 
     E, A, B, alpha, beta (and gamma) have params and tokens in units of one and the table's unit of
-    loss; intervals are equal-tailed, 50 and 90 %.
+    loss; intervals are equal-tailed, 50 and 90 %. Imported priors are told on stderr.
 
     Parameters
     ----------
@@ -32,10 +32,16 @@ def summary_command(posterior: Path, *, json: bool = False) -> int:
     json
         Print one JSON document.
     """
-    from allometry.cli.output import emit
+    from allometry.cli.output import emit, stderr
     from allometry.inference import Posterior
+    from allometry.priors import library_line
 
-    emit(Posterior.load(posterior).summary(), as_json=json)
+    loaded = Posterior.load(posterior)
+    imported = loaded.record.imported
+    told = [library_line(imported), *(o.words for o in imported if not o.by_default)]
+    for line in filter(None, told):
+        stderr.print(line, markup=False, highlight=False, soft_wrap=True)
+    emit(loaded.summary(), as_json=json)
     return 0
 
 

@@ -13,6 +13,7 @@ def fit_command(
     law: str = "pnorm",
     by: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
     prior: list[str] | None = None,
+    library: bool = True,
     prior_vague: float = 0.2,
     prior_parts: Annotated[
         list[Literal["law", "noise", "drift"]] | None, Parameter(consume_multiple=True)
@@ -52,6 +53,9 @@ def fit_command(
     prior
         Prior of another study: a file that ``allometry prior export`` wrote, or a name that
         ``allometry prior list`` shows; repeatable. Runs that contradict it set it aside.
+    library
+        Begin with the bundled prior of a typical language-model law (``prior show typical``) where
+        runs are few and no other prior is given. It is said when it is used; --no-library: never.
     prior_vague
         Prior weight of the default prior beside the imported ones, 0 to below 1.
     prior_parts
@@ -88,6 +92,7 @@ def fit_command(
     json
         Print one JSON document.
     """
+    import warnings
     from dataclasses import asdict, replace
     from importlib import import_module
 
@@ -103,14 +108,14 @@ def fit_command(
     from allometry.inference.holdout import without_largest
     from allometry.laws import get_law
     from allometry.observations import read_runs
-    from allometry.priors import PriorUse, find_prior
+    from allometry.priors import LibraryPriorWarning, PriorUse, find_prior, library_line
 
     prepare_jax()
     for module in law_module or []:
         import_module(module)
-    priors = default_priors(get_law(law))
+    priors = None
     if noise == "constant":
-        priors = replace(priors, off_valley=NO_OFF_VALLEY)
+        priors = replace(default_priors(get_law(law)), off_valley=NO_OFF_VALLEY)
     imported = [
         PriorUse(
             file=find_prior(name),
@@ -125,13 +130,15 @@ def fit_command(
     checked = read_runs(runs, aliases=_pairs(alias or []), exclude=exclude or None, by=by)
     if holdout == "largest":
         checked = without_largest(checked, by=by)
-    with stages() as bar:
+    with stages() as bar, warnings.catch_warnings():
+        warnings.simplefilter("ignore", LibraryPriorWarning)  # told below, in one line
         posterior = fit(
             checked,
             law=law,
             by=by,
             priors=priors,
             prior=imported,
+            library=library,
             cost=cost,
             sampler=sampler,
             seed=seed,
@@ -142,7 +149,9 @@ def fit_command(
     convergence = record.convergence
     for warning in record.warnings:
         stderr.print(f"warning: {warning}", markup=False, highlight=False)
-    for outcome in record.imported:
+    if line := library_line(record.imported):
+        stderr.print(line, markup=False, highlight=False, soft_wrap=True)
+    for outcome in record.imported if prior else ():
         for line in (*outcome.notes, outcome.words):
             stderr.print(line, markup=False, highlight=False)
     if not convergence.converged:

@@ -149,9 +149,13 @@ def show_command(
     """
     from allometry.cli.asking import check_picture, write_picture
     from allometry.cli.output import emit
+    from allometry.errors import InputError
     from allometry.priors import find_prior, forest_table, prior_table
 
     check_picture(plot)
+    if beside is not None and not beside:
+        hint = "Name one or several, such as --beside xlstm typical."
+        raise InputError("no prior is named", where="--beside", hint=hint)
     file = find_prior(prior)
     others = [find_prior(name) for name in beside or []]
     table = forest_table(file, others) if plot or others else prior_table(file)
@@ -193,6 +197,8 @@ def _fields(document: "dict[str, object]") -> "pd.DataFrame":
 
 def _short(file: "PriorFile", path: Path | None) -> dict[str, object]:
     """A prior in a few fields."""
+    from allometry.priors.sources import MARKS
+
     mixture, scale, units = file.mixture, file.reference, file.units
     family = "normal" if mixture.df is None else f"Student-t ({mixture.df:g})"
     written = {} if path is None else {"prior": str(path)}
@@ -209,5 +215,5 @@ def _short(file: "PriorFile", path: Path | None) -> dict[str, object]:
         "discount": file.discount,
         "worth_runs": file.worth_runs,
         **file.goodness,
-        **{f"source {k}": v for k, v in file.provenance.items() if k != "versions"},
+        **{f"source {k}": v for k, v in file.provenance.items() if k not in ("versions", MARKS)},
     }

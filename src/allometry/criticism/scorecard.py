@@ -183,7 +183,10 @@ def _posterior(case: Case, folder: Path, *, sampler: Sampler, seed: int) -> tupl
         if same and kept.idata["observed_data"].sizes["run"] == len(train.table):
             return kept, float(kept.idata.attrs.get("cpu_seconds", np.nan))
     began = time.process_time()
-    posterior = fit(train, law=case.law, by=case.by or None, sampler=sampler, seed=seed)
+    # Without the library: it is made of these very tables.
+    posterior = fit(
+        train, law=case.law, by=case.by or None, library=False, sampler=sampler, seed=seed
+    )
     spent = time.process_time() - began
     posterior.idata.attrs["cpu_seconds"] = spent
     posterior.save(path)

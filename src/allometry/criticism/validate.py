@@ -136,6 +136,7 @@ def predictions(
                 by=checked.by or None,
                 priors=priors,
                 drift=drift,
+                library=False,  # it is made of public tables, maybe of the hidden runs
                 sampler=sampler,
                 seed=seed,
                 progress=progress,

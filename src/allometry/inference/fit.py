@@ -1,19 +1,19 @@
 """`fit`: runs to a posterior, in one function."""
 
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from importlib.metadata import version
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from allometry.accounting import CostModel
 from allometry.inference.arrays import law_structure, reference_scale, run_arrays
-from allometry.inference.coordinates import MIN_CENTRED_RUNS, Data, Program
+from allometry.inference.coordinates import Data, Program, centring
 from allometry.inference.costs import CostChoice, choose_cost
 from allometry.inference.derive import derive, derive_prior, pointwise_step
 from allometry.inference.drift import Drift, default_drift, draw_drift
@@ -42,6 +42,7 @@ from allometry.inference.sampling import (
 from allometry.inference.tree import build_tree
 from allometry.laws import Law, get_law
 from allometry.observations import Runs, read_runs
+from allometry.observations.catalogue import TOKENS_REPEAT
 
 PRIOR_DRAWS = 500
 """Draws of the prior, for prior predictive plots."""
@@ -54,6 +55,7 @@ def fit(
     by: Sequence[str] | None = None,
     priors: LossPriors | None = None,
     prior: Sequence[ImportablePrior] = (),
+    library: bool = True,
     cost: CostChoice = "auto",
     drift: Drift | None = None,
     sampler: Sampler = DEFAULT_SAMPLER,
@@ -76,6 +78,10 @@ def fit(
     prior : sequence of PriorFile or PriorUse
         Priors of other studies (`allometry.priors`), each mixed with `priors` so that runs that
         contradict it set it aside. The record's ``imported`` says what became of them.
+    library : bool
+        Let a study of few runs begin with the package's own prior of a typical language-model law
+        where neither `priors` nor `prior` is given: see `allometry.priors.choose_library`. A
+        `LibraryPriorWarning` and the record's ``imported`` say when it did. False turns it off.
     cost : {"auto", "accounting", "table", "6nd"}
         Where training FLOPs of unseen runs come from. ``auto``: shapes, where they reproduce the
         table's FLOPs or it has none; else the table's own; 6 N D, with a warning, if neither is
@@ -100,11 +106,16 @@ def fit(
         If the runs cannot inform the law, lack a column that it needs, or a prior is of another
         law, of other groups, or in units that do not convert.
     """
+    from allometry.priors import LibraryPriorWarning, choose_library, library_line
+
     began = time.perf_counter()
     checked = runs if isinstance(runs, Runs) else read_runs(runs)
     law = get_law(law)
     groups = group_runs(checked.table, by if by is not None else (checked.by or None))
     notes = require_informative(checked.table, groups)
+    if library and not prior and priors is None:
+        prior, told = choose_library(checked, law)
+        notes = (*notes, *told)
     chosen = priors or default_priors(law)
     scale = reference_scale(checked.table)
     cost_model, cost_notes = choose_cost(checked.table, groups, cost)
@@ -122,9 +133,7 @@ def fit(
         bound = bind_all(prior, study)
         blocks, members = as_blocks(bound)
         arrays = run_arrays(checked.table, groups, law, scale)
-        enough = groups.runs_per_group >= MIN_CENTRED_RUNS
-        # One group alone has no population to move with: its few runs still fix its centre.
-        centred = jnp.asarray(enough | (not program.structure.pooled))
+        centred = centring(law, program.structure, groups.runs_per_group)
         weak = replace(chosen.arrays(), imported=blocks)
         data = Data(runs=arrays, priors=weak, centred=centred)
         modes, (chains, method, k_hat) = climb_and_draw(program, data, sampler, seed, progress)
@@ -156,6 +165,8 @@ def fit(
     )
     with jax.enable_x64(True):
         tree = with_imported_density(tree, blocks, law, posterior.sites)
+    if line := library_line(imported):
+        warnings.warn(line, LibraryPriorWarning, stacklevel=2)
     log_posteriors = np.asarray([mode.log_posterior for mode in modes])
     seconds = time.perf_counter() - began
     convergence = verdict(chains, method, k_hat, log_posteriors, seconds)
@@ -176,16 +187,22 @@ def fit(
         loss_unit=checked.loss_unit,
         excluded=tuple(asdict(row) for row in checked.excluded),
         warnings=(
-            *checked.warnings,
+            *_meant_for(law, checked.warnings),
             *notes,
             *cost_notes,
-            *(outcome.words for outcome in imported if outcome.conflict),
+            *(o.words for o in imported if o.conflict and not o.by_default),
             *irreducible_above_smallest(posterior.published, checked.table, groups),
         ),
         seed=seed,
         versions={n: version(n) for n in ("allometry", "jax", "numpyro", "arviz-base", "numpy")},
     )
     return Posterior(idata=tree, record=record)
+
+
+def _meant_for(law: Law, texts: Sequence[str]) -> tuple[str, ...]:
+    """A table's warnings without the one that asks for a law such as this."""
+    knows_repetition = {"epochs", "unique_tokens"} & set(law.columns)
+    return tuple(text for text in texts if not (knows_repetition and text == TOKENS_REPEAT))
 
 
 def _run_flops(table: pd.DataFrame, groups: Grouping, cost: CostModel) -> npt.NDArray[np.float64]:

@@ -59,6 +59,8 @@ class ImportOutcome:
         What was converted, dropped or matched.
     words : str
         All of it in a sentence.
+    by_default : bool
+        Whether it is the library's, which nobody asked for.
     """
 
     names: tuple[str, ...]
@@ -69,6 +71,7 @@ class ImportOutcome:
     predictive_p: float | None
     notes: tuple[str, ...]
     words: str
+    by_default: bool = False
 
     @property
     def conflict(self) -> bool:
@@ -139,6 +142,7 @@ def outcomes(
                 predictive_p=p,
                 notes=tuple(note for one in own for note in one.notes),
                 words=_words(names, about, prior[0], posterior, worth, p),
+                by_default=any(one.by_default for one in own),
             )
         )
     return tuple(found)

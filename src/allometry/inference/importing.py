@@ -67,6 +67,8 @@ class BoundPrior:
         What was converted, dropped or matched.
     drift : Drift or None
         Discrepancy beyond the data, where the prior speaks of it.
+    by_default : bool
+        Whether nobody asked for it.
     """
 
     name: str
@@ -75,6 +77,7 @@ class BoundPrior:
     vague: float
     notes: tuple[str, ...] = ()
     drift: Drift | None = None
+    by_default: bool = False
 
 
 class ImportablePrior(Protocol):

@@ -1,20 +1,28 @@
-r"""The population that groups are drawn from, in the coordinates that runs determine.
+r"""The population that groups are drawn from: how laws of groups that were never run may differ.
 
 The fit pools E and the two terms coefficient by coefficient. One group's coefficients trade off
 against each other, so spreads of each by itself allow losses that no group comes near: for a new
 context of the reference study +-6 %, where contexts differ by less than 1 %. A group that was never
-run is therefore drawn in the law's `Geometry` (loss, slopes and shares at the reference run), whose
-coordinates groups differ in independently. For each coordinate phi of group g, of architecture a at
-d doublings of the context from the reference,
+run is therefore drawn in the law's `Geometry` (loss, slopes and shares at the reference run). With
+phi the coordinates of group g, of architecture a at d doublings of the context from the reference,
 
-.. math:: \phi_g = m + \tau\,\eta_a + s\,d + \sigma\,\epsilon_g
+.. math:: \phi_g = m + \eta_a + s\,d + \epsilon_g
 
-with log-normal priors on the spreads tau and sigma. Deviations epsilon of contexts a doubling or
-more apart are independent; nearer ones are alike (a triangular kernel). What the fit knows of each
-phi_g (posterior mean and variance) is the data of a random-effects model with Gaussian errors; its
-two spreads are integrated on a grid, all else is linear algebra.
+eta, s and epsilon are normal. Groups differ little *over the runs of the study*, and their
+coordinates differ together so that they do: with J the change of log loss at the n runs by phi, the
+precision of each of the three is
+
+.. math:: J^T J / (n \sigma^2) + \mathrm{diag}(1 / (f w_k)^2)
+
+so that in every direction that runs see, losses differ by as much as at the reference run (sigma),
+and in those that they do not see, coordinates differ by their own spreads w. Sigma of eta and of
+epsilon and the factor f have log-normal priors and are integrated on a grid; all else is linear
+algebra. Deviations epsilon of contexts a doubling or more apart are independent; nearer ones are
+alike (a triangular kernel). What the fit knows of phi_g (posterior mean and covariance) is the data
+of this random-effects model with Gaussian errors.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,6 +32,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from allometry.inference.evaluate import LawDraws, log_loss_at
 from allometry.laws import Law
 from allometry.laws.two_term import TWO_TERM_GEOMETRY
 
@@ -35,47 +44,56 @@ Floats = npt.NDArray[np.float64]
 MEAN_SD = 1.0
 """Prior sd of m about the mean of the groups: wide in every coordinate."""
 
-GRID = np.linspace(-2.5, 2.5, 15)
-"""Prior standard deviations of log tau and log sigma that are integrated over."""
+GRID = np.linspace(-2.5, 2.5, 9)
+FACTORS = np.linspace(-2.0, 2.0, 5)
+"""Prior standard deviations of the logs of the sigmas, and of f, that are integrated over."""
+
+FACTOR_LOG_SD = 0.6
+MOST_GROUPS = 24
+"""Groups that a population is learned from: those of a new group's kind, the nearest contexts."""
+
+MOST_RUNS = 200
+"""Runs that say over which params and tokens groups are alike."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Spreads:
-    """Priors of one coordinate of the population.
+    """Priors of the spread of log loss, or of one coordinate.
 
     Attributes
     ----------
     within : float
-        Median of sigma: between groups of one architecture, beside the trend in context.
+        Between groups of one architecture, beside the trend in context.
     between : float
-        Median of tau: between architectures.
+        Between architectures.
     per_doubling : float
-        Standard deviation of s.
-    log_sd : float
-        Of both spreads: few groups say little of them.
+        Standard deviation of the trend.
     """
 
     within: float
     between: float
     per_doubling: float
-    log_sd: float = 0.6
 
+
+LOSS = Spreads(within=0.006, between=0.02, per_doubling=0.015)
+"""Log loss at the reference run, medians: half a percent between contexts, two between
+architectures, ten and more between data sets, so that it is the most open."""
+
+LOSS_LOG_SD = 1.0
 
 TWO_TERM_SPREADS = (
-    # Log loss at the reference run: half a percent between contexts, two between architectures,
-    # ten and more between data sets, so that its spreads are the most open.
-    Spreads(within=0.006, between=0.02, per_doubling=0.015, log_sd=1.0),
+    Spreads(within=0.06, between=0.20, per_doubling=0.15),  # log loss: ten times `LOSS`, so open
     Spreads(within=0.04, between=0.08, per_doubling=0.03),  # log slope of log loss in log N
     Spreads(within=0.04, between=0.08, per_doubling=0.03),  # and in log D
     Spreads(within=0.10, between=0.20, per_doubling=0.05),  # logit of the reducible share
     Spreads(within=0.10, between=0.20, per_doubling=0.08),  # logit of the params term's share of it
     Spreads(within=0.06, between=0.08, per_doubling=0.03),  # log gamma
 )
-"""Priors in the coordinates of `TWO_TERM_GEOMETRY`, in its order."""
+"""Medians in the coordinates of `TWO_TERM_GEOMETRY`, in its order."""
 
 
 def population_spreads(posterior: "Posterior") -> tuple[Spreads, ...]:
-    """Priors of each coordinate; those of a coefficient where the law has no geometry for it."""
+    """Medians of each coordinate; those of a coefficient where the law has no geometry for it."""
     of_coefficients = tuple(
         Spreads(within=c.between, between=c.between, per_doubling=c.per_doubling)
         for c in posterior.record.priors.coefficients
@@ -111,16 +129,37 @@ def new_theta(posterior: "Posterior", labels: pd.DataFrame) -> Floats:
     Drawn together, so that two contexts of a new architecture share its effect; each draw goes with
     the posterior's draw of the other groups.
     """
-    seen = np.flatnonzero(~posterior.unseen)
-    old = _places(posterior, posterior.groups.iloc[seen].reset_index(drop=True))
     new = _places(posterior, labels)
-    phi = to_coordinates(posterior.law, posterior.draws("theta")[:, :, seen])
+    seen = np.flatnonzero(~posterior.unseen)
+    every = _places(posterior, posterior.groups.iloc[seen].reset_index(drop=True))
+    near = _nearest(every, new)
+    phi = to_coordinates(posterior.law, posterior.draws("theta")[:, :, seen[near]])
+    told = sensitivity(posterior, phi.mean(axis=(0, 2)))
     rng = np.random.default_rng([posterior.record.seed, 11])
-    columns = [
-        _draw(phi[:, k], old, new, spreads, rng)
-        for k, spreads in enumerate(population_spreads(posterior))
-    ]
-    return from_coordinates(posterior.law, np.stack(columns, axis=1))
+    drawn = _draw(phi, every.take(near), new, told, population_spreads(posterior), rng)
+    return from_coordinates(posterior.law, drawn)
+
+
+def sensitivity(posterior: "Posterior", phi: Floats) -> Floats:
+    """Mean over the study's runs of J^T J: J is the change of log loss by each coordinate."""
+    data, law, scale = posterior.idata["constant_data"], posterior.law, posterior.record.scale
+    count = data.sizes["run"]
+    rows = np.linspace(0, count - 1, min(count, MOST_RUNS)).astype(np.int64)
+    params, tokens = (data[name].to_numpy()[rows] for name in ("params", "tokens"))
+    columns = {name: data[name].to_numpy()[rows].astype(np.float64) for name in law.columns}
+    step = 1e-3  # central differences: the error is of order 1e-6
+    around = phi + step * np.concatenate([np.eye(len(phi)), -np.eye(len(phi))])
+    theta = from_coordinates(law, around[:, :, None])
+    draws = LawDraws(
+        law=law,
+        coefficients={
+            n: np.repeat(theta[:, i], len(rows), axis=1) for i, n in enumerate(law.names)
+        },
+        log_reference=(np.log(scale.params), np.log(scale.tokens), np.log(scale.loss)),
+    )
+    up, down = np.split(log_loss_at(draws, params, tokens, columns)[0], 2)
+    change = (up - down) / (2 * step)  # [coordinate, run]
+    return np.asarray(change @ change.T / len(rows))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -130,6 +169,19 @@ class _Places:
     level: npt.NDArray[np.object_]
     family: npt.NDArray[np.object_]
     doublings: Floats
+
+    def take(self, rows: npt.NDArray[np.int64]) -> "_Places":
+        """Some of them."""
+        return _Places(
+            level=self.level[rows], family=self.family[rows], doublings=self.doublings[rows]
+        )
+
+
+def _nearest(old: _Places, new: _Places) -> npt.NDArray[np.int64]:
+    """The groups to learn from, in order: at most `MOST_GROUPS`, those most like a new one."""
+    other = (~np.isin(old.level, new.level)).astype(np.float64)
+    apart = np.abs(old.doublings[:, None] - new.doublings).min(axis=1)
+    return np.sort(np.lexsort((apart, other))[:MOST_GROUPS])
 
 
 def _places(posterior: "Posterior", labels: pd.DataFrame) -> _Places:
@@ -147,51 +199,90 @@ def _places(posterior: "Posterior", labels: pd.DataFrame) -> _Places:
     )
 
 
-def _covariance(a: _Places, b: _Places, tau: float, sigma: float, slope: float) -> Floats:
-    level = a.level[:, None] == b.level
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Effects:
+    """Covariances (coordinate, coordinate) of an architecture, of a doubling, and of a group."""
+
+    level: Floats
+    trend: Floats
+    own: Floats
+
+
+def _covariance(a: _Places, b: _Places, effects: _Effects) -> Floats:
+    """Covariance of all coordinates of places a, (a and coordinate), with those of b."""
+    level = (a.level[:, None] == b.level).astype(np.float64)
+    trend = a.doublings[:, None] * b.doublings
     distance = np.abs(a.doublings[:, None] - b.doublings)
     alike = (a.family[:, None] == b.family) * np.maximum(1.0 - distance, 0.0)
-    trend = a.doublings[:, None] * b.doublings
-    return np.asarray(MEAN_SD**2 + tau**2 * level + slope**2 * trend + sigma**2 * alike)
+    mean = MEAN_SD**2 * np.eye(len(effects.level))
+    return np.asarray(
+        np.kron(np.ones_like(level), mean)
+        + np.kron(level, effects.level)
+        + np.kron(trend, effects.trend)
+        + np.kron(alike, effects.own)
+    )
+
+
+def _cells(told: Floats, spreads: Sequence[Spreads]) -> tuple[list[_Effects], Floats]:
+    """Effects at each node of the grid of both sigmas and f, and their log prior."""
+
+    def effect(name: str, a: float, f: float) -> Floats:
+        spread = np.array([getattr(one, name) for one in spreads]) * np.exp(f * FACTOR_LOG_SD)
+        loss = getattr(LOSS, name) * np.exp(a * LOSS_LOG_SD)
+        return np.asarray(np.linalg.inv(told / loss**2 + np.diag(spread**-2.0)))
+
+    cells, log_prior = [], []
+    for f in FACTORS:
+        level, own = ([effect(n, a, f) for a in GRID] for n in ("between", "within"))
+        trend = effect("per_doubling", 0.0, f)
+        for a, above in zip(GRID, level, strict=True):
+            for b, beside in zip(GRID, own, strict=True):
+                cells.append(_Effects(level=above, trend=trend, own=beside))
+                log_prior.append(-0.5 * (a**2 + b**2 + f**2))
+    return cells, np.array(log_prior)
 
 
 def _draw(
-    phi: Floats, old: _Places, new: _Places, spreads: Spreads, rng: np.random.Generator
+    phi: Floats,
+    old: _Places,
+    new: _Places,
+    told: Floats,
+    spreads: Sequence[Spreads],
+    rng: np.random.Generator,
 ) -> Floats:
-    """Draws of one coordinate of new groups, (draw, new group), from that of old ones (draw, old).
+    """Draws of new groups' coordinates, (draw, coordinate, new), from those of old ones.
 
     With weights w of the old groups' *means*, each draw takes w of its own phi: it carries the
     errors of the phi already, so they are taken out of the covariance that is added.
     """
-    means, errors = phi.mean(axis=0), np.diag(phi.var(axis=0))
-    centre = means.mean()
-    cells = [
-        (spreads.between * np.exp(a * spreads.log_sd), spreads.within * np.exp(b * spreads.log_sd))
-        for a in GRID
-        for b in GRID
-    ]
-    log_prior = np.array([-0.5 * (a**2 + b**2) for a in GRID for b in GRID])
-    grams = np.stack(
-        [_covariance(old, old, *cell, spreads.per_doubling) + errors for cell in cells]
-    )
-    residual = means - centre
-    solved = np.linalg.solve(grams, np.broadcast_to(residual[:, None], (*grams.shape[:2], 1)))
-    log_likelihood = -0.5 * (np.linalg.slogdet(grams)[1] + residual @ solved[..., 0].T)
-    log_weight = log_prior + log_likelihood
+    n_draws, k, n_old = phi.shape
+    n_new = len(new.level)
+    by_group = np.moveaxis(phi, 2, 1)  # [draw, group, coordinate]
+    means, centre = by_group.mean(axis=0), by_group.mean(axis=(0, 1))
+    blocks = np.zeros((n_old, k, n_old, k))
+    for g in range(n_old):
+        blocks[g, :, g] = np.cov(by_group[:, g].T).reshape(k, k)
+    errors = blocks.reshape(n_old * k, n_old * k)
+    residual = (means - centre).ravel()
+    cells, log_prior = _cells(told, spreads)
+    log_weight = log_prior
+    for i, effects in enumerate(cells):
+        factor = np.linalg.cholesky(_covariance(old, old, effects) + errors)
+        z = np.linalg.solve(factor, residual)
+        log_weight[i] -= np.log(np.diagonal(factor)).sum() + 0.5 * z @ z
     weight = np.exp(log_weight - log_weight.max())
-    chosen = rng.choice(len(cells), size=len(phi), p=weight / weight.sum())
-    z = rng.normal(size=(len(phi), len(new.level)))
+    chosen = rng.choice(len(cells), size=n_draws, p=weight / weight.sum())
+    z = rng.normal(size=(n_draws, n_new * k))
+    around = (by_group - centre).reshape(n_draws, -1)
     drawn = np.empty_like(z)
     for cell in np.unique(chosen):
-        rows = chosen == cell
-        tau, sigma = cells[int(cell)]
-        cross = _covariance(new, old, tau, sigma, spreads.per_doubling)
-        weights = np.linalg.solve(grams[cell], cross.T).T
-        mean = centre + (phi[rows] - centre) @ weights.T
-        rest = _covariance(new, new, tau, sigma, spreads.per_doubling)
-        rest = rest - weights @ cross.T - weights @ errors @ weights.T
-        drawn[rows] = mean + z[rows] @ _root(rest).T
-    return drawn
+        rows, effects = chosen == cell, cells[int(cell)]
+        cross = _covariance(new, old, effects)
+        weights = np.linalg.solve(_covariance(old, old, effects) + errors, cross.T).T
+        rest = _covariance(new, new, effects) - weights @ cross.T - weights @ errors @ weights.T
+        drawn[rows] = around[rows] @ weights.T + z[rows] @ _root(rest).T
+    shaped = centre + drawn.reshape(n_draws, n_new, k)
+    return np.moveaxis(shaped, 1, 2)
 
 
 def _root(covariance: Floats) -> Floats:

@@ -25,6 +25,9 @@ _ACTIVE_SL_UPSTREAM = (
     "import the Parquet files in benchmark/dataset/{}."
 )
 
+TOKENS_REPEAT = "tokens count repetitions; use a law that knows unique_tokens or epochs"
+"""Not meant for a fit of such a law."""
+
 
 def _bounded_loss(table: pd.DataFrame) -> pd.DataFrame:
     # loss_abs_err is the half width of an interval with nothing to prefer inside it: a uniform
@@ -190,7 +193,7 @@ _TABLES = (
         upstream=_ACTIVE_SL_UPSTREAM.format("data_constrained_scaling_law"),
         prepare=Preparation(
             notes=(
-                "tokens count repetitions; use a law that knows unique_tokens or epochs",
+                TOKENS_REPEAT,
                 "flops are 6 params tokens, not counted",
             ),
         ),

@@ -43,12 +43,18 @@ def suspicions(
 
 
 def _sizes_in_billions(table: pd.DataFrame) -> list[str]:
-    # No language model of the field has fewer than a thousand parameters or tokens.
+    # No language model of the field has fewer than ten thousand parameters or tokens.
+    least = 1e4
+    if "flops" in table and table["flops"].notna().any():
+        ratio = (table["flops"] / (6.0 * table["params"] * table["tokens"])).median()
+        if 0.1 < ratio < 10.0 and table["flops"].min() > 1e7:
+            return []  # sizes agree with FLOPs that a computer can count: they are in units of one
+        least = 1e5
     return [
         f"{name} run from {table[name].min():.4g} to {table[name].max():.4g}: in millions or "
         f"billions? They are taken as they are, in units of one"
         for name in ("params", "tokens")
-        if table[name].max() < 1e5
+        if table[name].max() < least
     ]
 
 

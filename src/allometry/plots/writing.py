@@ -1,6 +1,7 @@
 """Figures to files, whole or not at all."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,7 +44,9 @@ def save_figure(figure: "Figure", path: str | Path, *, dpi: int = 200) -> Path:
             os.fsync(file.fileno())
         partial.replace(target)
     except OSError as error:
-        raise InputError(f"cannot be written: {error}", where=str(target)) from error
+        what = f"cannot be written: {error.strerror or error}"  # str() names the partial file
+        raise InputError(what, where=str(target)) from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # a folder that cannot be written has no partial file
+            partial.unlink()
     return target

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -203,9 +204,11 @@ class PriorFile:
                 os.fsync(file.fileno())
             partial.replace(target)
         except OSError as error:
-            raise InputError(f"cannot be written: {error}", where=str(target)) from error
+            what = f"cannot be written: {error.strerror or error}"  # str() names the partial file
+            raise InputError(what, where=str(target)) from error
         finally:
-            partial.unlink(missing_ok=True)
+            with suppress(OSError):  # a folder that cannot be written has no partial file
+                partial.unlink()
         return target
 
 

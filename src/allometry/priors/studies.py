@@ -24,6 +24,7 @@ from allometry.laws import Scale
 from allometry.priors.export import parameterisation_of
 from allometry.priors.file import NOISE_QUANTITIES, PriorFile, Quantity, Units, law_quantities
 from allometry.priors.mixture import choose_mixture
+from allometry.priors.sources import MARKS, joined_marks
 
 Array = npt.NDArray[np.float64]
 
@@ -203,6 +204,13 @@ def typical_prior(
             "source": ", ".join(study.name for study in known),
             "sha256": [posterior.record.sha256 for posterior in posteriors],
             "runs": sum(study.runs for study in known),
+            MARKS: joined_marks(_run_columns(posterior) for posterior in posteriors),
             "versions": dict(posteriors[0].record.versions),
         },
     )
+
+
+def _run_columns(posterior: Posterior) -> tuple[Array, Array, Array]:
+    """Params, tokens and loss of its runs."""
+    known, loss = posterior.idata["constant_data"], posterior.idata["observed_data"]["loss"]
+    return known["params"].to_numpy(), known["tokens"].to_numpy(), loss.to_numpy()
