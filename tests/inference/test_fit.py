@@ -114,6 +114,16 @@ def test_a_law_that_needs_a_column_asks_for_it():
         fit(simulate_runs(0, groups=ONE), law="repetition", sampler=QUICK)
 
 
+def test_a_law_that_knows_repetition_is_not_told_to_take_one():
+    from allometry.inference.fit import _meant_for
+    from allometry.laws import get_law
+    from allometry.observations.catalogue import TOKENS_REPEAT
+
+    texts = (TOKENS_REPEAT, "another")
+    assert _meant_for(get_law("pnorm"), texts) == texts
+    assert _meant_for(get_law("repetition"), texts) == ("another",)
+
+
 def test_decisions_refuse_a_fit_that_did_not_converge(fitted):
     from dataclasses import replace
 

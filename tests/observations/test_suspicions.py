@@ -31,6 +31,22 @@ def test_a_figure_that_looks_wrong_is_said(change, sentence, clean_runs):
     assert sentence in warned(change(clean_runs))
 
 
+def test_sizes_of_small_models_are_not_taken_for_billions(clean_runs):
+    tiny = clean_runs.assign(params=clean_runs.params / 1e5, tokens=clean_runs.tokens / 1e5)
+    counted = tiny.assign(flops=6 * tiny.params * tiny.tokens)
+    assert tiny.params.max() < 1e5
+    assert "billions" not in warned(counted)  # flops agree with sizes in units of one
+    assert "billions" not in warned(tiny.drop(columns="flops"))
+    assert "billions" in warned(tiny.assign(flops=clean_runs.flops))  # and here they do not
+    in_billions = clean_runs.assign(
+        params=clean_runs.params / 1e9,
+        tokens=clean_runs.tokens / 1e9,
+        flops=clean_runs.flops / 1e18,
+    )
+    assert "params run from 0.1 to 5" in warned(in_billions)  # all three in other units
+    assert "params run from 0.1 to 5" in warned(in_billions.drop(columns="flops"))
+
+
 def test_flops_within_a_factor_of_three_pass(clean_runs):
     assert warned(clean_runs.assign(flops=2.9 * clean_runs.flops)) == ""
     assert warned(clean_runs.assign(flops=clean_runs.flops / 2.9)) == ""

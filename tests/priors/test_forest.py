@@ -85,3 +85,16 @@ def test_the_command_draws_the_forest_and_keeps_its_lines_short(tmp_path, capsys
     assert "typical" in captured.out
     assert max(map(len, captured.out.splitlines())) < 125
     assert main([*command, "--plot", str(tmp_path / "forest.bmp")]) == 2
+
+
+def test_a_comparison_without_names_and_a_picture_without_a_place_are_refused(tmp_path, capsys):
+    from allometry.cli import main
+
+    assert main(["prior", "show", "typical", "--beside"]) == 2
+    assert "--beside" in capsys.readouterr().err
+    (tmp_path / "file").write_text("")
+    asked = tmp_path / "file" / "forest.png"
+    assert main(["prior", "show", "xlstm-study-groups", "--plot", str(asked)]) == 2
+    said = capsys.readouterr().err
+    assert str(asked) in said.replace("\n", "")
+    assert ".tmp" not in said
