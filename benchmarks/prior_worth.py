@@ -3,13 +3,13 @@
     python benchmarks/prior_worth.py --work FOLDER [--studies chinchilla farseer ...] [--repeats 2]
 
 Each public study is left out: the typical law is made of the others (posteriors as
-``make_prior_library.py`` keeps them in FOLDER), 8 runs of one of its groups with at most a tenth of
-its largest compute are fitted with and without it, 16 and 32 without it, and the larger runs of the
-group are predicted. Where a study has several groups, the prior of its *other* groups is imported
-as well ("same study"). Printed for each: width of the 90 % interval in percent of the loss (of the
-law without its discrepancy, and of a new run with everything), coverage, CRPS, error of the median;
-then both widths over those of 16 runs without a prior. Scores are kept in FOLDER/worth.jsonl, one
-line a fit: what is there is not fitted again.
+``make_prior_library.py`` keeps them in FOLDER), a few runs (--sizes) of one of its groups with at
+most a tenth of its largest compute are fitted with and without it, and the larger runs of the group
+are predicted. Where a study has several groups, 8 runs import the prior of its *other* groups as
+well ("same study"), unless --typical-only. Printed for each: width of the 90 % interval in percent
+of the loss (of the law without its discrepancy, and of a new run with everything), coverage, CRPS,
+error of the median; then CRPS over that without a prior, and widths over those of 16 runs without
+one. Scores are kept in FOLDER/worth.jsonl, one line a fit: what is there is not fitted again.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from make_prior_library import STUDIES, UNITS, study_runs
+from make_prior_library import STUDIES, UNITS, posterior_of, study_runs
 
 from allometry.cli.runtime import prepare_jax
 from allometry.criticism.scores import crps
@@ -42,7 +42,12 @@ CUTOFF = 0.1
 """Runs to fit have at most this share of the group's largest compute."""
 
 MOST_TEST = 40
-SIZES = (8, 16, 32)
+FEW, MANY = 8, 16
+"""Runs with a prior, and runs without one that its width is compared with."""
+
+MOST_DESIGN = 64
+"""Runs that designs are the beginnings of, so that a larger one goes on from a smaller one."""
+
 SAMPLER = Sampler(method="laplace", starts=2, draws=250)
 COLUMNS = ["params", "tokens", "loss"]
 
@@ -114,7 +119,7 @@ def prior_of_others(group: Group, work: Path) -> PriorFile:
         runs = study_runs(group.study)
         grouping = group_runs(runs.table, runs.by or None)
         others = np.asarray(grouping.names)[grouping.index] != group.own
-        fit(runs.table[others].reset_index(drop=True), by=runs.by).save(path)
+        fit(runs.table[others].reset_index(drop=True), by=runs.by, library=False).save(path)
     architecture = group.own.split("/")[0] if "/" in group.own else None
     return as_prior(
         Posterior.load(path),
@@ -129,12 +134,12 @@ def fitted(
     group: Group, n: int, prior: PriorFile | None, called: str, repeat: int
 ) -> dict[str, object] | None:
     """Scores of one small study; None if the group has too few runs for it."""
-    chosen = design(group.small, max(SIZES), np.random.default_rng([17, repeat]))
+    chosen = design(group.small, MOST_DESIGN, np.random.default_rng([17, repeat]))
     if n > len(chosen):
         return None
     began = time.process_time()
     used = [] if prior is None else [prior]
-    posterior = fit(chosen[:n], by=(), prior=used, sampler=SAMPLER)
+    posterior = fit(chosen[:n], by=(), prior=used, library=False, sampler=SAMPLER)
     record = posterior.record
     return {
         "group": group.name,
@@ -155,10 +160,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--studies", nargs="*", default=STUDIES)
-    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--sizes", nargs="*", type=int, default=[6, 8, 10, 12, 16, 24, 32])
+    parser.add_argument("--typical-only", action="store_true")
     options = parser.parse_args()
     prepare_jax()
-    posteriors = {name: Posterior.load(options.work / f"{name}.nc") for name in STUDIES}
+    posteriors = {name: posterior_of(name, options.work) for name in STUDIES}
     known: dict[str, StudySummary] = {n: summarise_study(p) for n, p in posteriors.items()}
     kept = options.work / "worth.jsonl"
     rows = [json.loads(line) for line in kept.read_text().splitlines()] if kept.exists() else []
@@ -169,10 +176,12 @@ def main() -> None:
             [posteriors[name] for name in others], summaries=[known[name] for name in others]
         )
         for group in groups_of(left_out):
-            cases: list[tuple[int, PriorFile | None, str]] = [(SIZES[0], typical, "typical")]
-            if len(posteriors[left_out].groups) > 1:
-                cases.append((SIZES[0], prior_of_others(group, options.work), "same study"))
-            cases += [(n, None, "default") for n in SIZES]
+            cases: list[tuple[int, PriorFile | None, str]] = [
+                (n, typical, "typical") for n in options.sizes
+            ]
+            if len(posteriors[left_out].groups) > 1 and not options.typical_only:
+                cases.append((FEW, prior_of_others(group, options.work), "same study"))
+            cases += [(n, None, "default") for n in options.sizes]
             for repeat in range(options.repeats):
                 for n, prior, called in cases:
                     if (group.name, called, n, repeat) in done:
@@ -192,11 +201,22 @@ def report(table: pd.DataFrame) -> None:
     by_group = table.groupby(["group", "prior", "runs"], sort=False)[numbers].mean()
     with pd.option_context("display.width", 200, "display.max_columns", None):
         print(by_group.round(2).to_string())
-    few = by_group[by_group.index.get_level_values("runs") == SIZES[0]].droplevel("runs")
-    many = by_group.xs(("default", SIZES[1]), level=("prior", "runs"))
-    for called, part in few.groupby(level="prior", sort=False):
-        ratio = (part.droplevel("prior") / many)[["law_width", "run_width", "crps"]].dropna()
-        print(f"\n{SIZES[0]} runs with prior {called} over {SIZES[1]} runs without")
+    without = by_group.xs("default", level="prior")
+    for called in [name for name in by_group.index.unique("prior") if name != "default"]:
+        part = by_group.xs(called, level="prior")
+        ratio = (part / without)["crps"].dropna().unstack("runs")
+        print(f"\nCRPS with prior {called} over that without, by runs")
+        print(ratio.round(2).to_string())
+        print(f"geometric mean {np.exp(np.log(ratio).mean()).round(2).to_dict()}")
+        for level in ("covered_50", "covered_90"):
+            both = [
+                table[level].unstack("runs").mean().round(2).to_dict() for table in (part, without)
+            ]
+            print(f"{level}: {both[0]}, without {both[1]}")
+        columns = ["law_width", "run_width", "crps"]
+        few, many = part.xs(FEW, level="runs"), without.xs(MANY, level="runs")
+        ratio = (few / many)[columns].dropna()
+        print(f"{FEW} runs with it over {MANY} without")
         print(ratio.round(2).to_string())
         print(f"median {ratio.median().round(2).to_dict()}")
 
