@@ -16,9 +16,10 @@ its product with q is the last column of the output. Derivation: docs/kernels.md
 import torch
 from torch import Tensor
 
+from allometry.kernels.chunkwise_blocks import Kept, kept_shapes
 from allometry.kernels.chunkwise_passes import backward_pass, forward_pass
 from allometry.kernels.chunkwise_plan import default_chunk_size, plan_chunks
-from allometry.kernels.contract import State, accumulation_dtype, empty_state
+from allometry.kernels.contract import State, accumulation_dtype
 from allometry.kernels.gates import N_VECTORS
 
 
@@ -35,11 +36,16 @@ def _forward_op(
     chunk_size: int,
     normalizer_gradient: bool,
     eps: float,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Return h, the final C, n, m; for the backward pass gates, s q . n and the kept states."""
+    empty: bool,
+    keep: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Return h, the final C, n, m; for the backward pass gate vectors and the fields of `Kept`."""
     plan = plan_chunks(q, v, chunk_size)
     with torch.autocast(q.device.type, enabled=False):
-        return forward_pass(q, k, v, i, f, (C, n, m), plan, eps)
+        h, C, n, m, vectors, kept = forward_pass(
+            q, k, v, i, f, (C, n, m), plan, eps, empty=empty, keep=keep
+        )
+    return h, C, n, m, vectors, kept.states, kept.pairs, kept.dot
 
 
 @_forward_op.register_fake
@@ -55,18 +61,17 @@ def _(
     chunk_size: int,
     normalizer_gradient: bool,
     eps: float,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    empty: bool,
+    keep: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     plan = plan_chunks(q, v, chunk_size)
     dtype = C.dtype
-    return (
-        v.new_empty(v.shape),
-        q.new_empty(C.shape, dtype=dtype),
-        q.new_empty(n.shape, dtype=dtype),
-        q.new_empty(m.shape, dtype=dtype),
-        q.new_empty((N_VECTORS, plan.n_chunks, *q.shape[:2], plan.chunk), dtype=dtype),
-        q.new_empty((plan.n_chunks, *q.shape[:2], plan.chunk), dtype=dtype),
-        q.new_empty((plan.n_blocks + 1, *q.shape[:2], q.shape[-1], plan.columns), dtype=dtype),
-    )
+    batch, heads, _, d_qk = q.shape
+    shapes = kept_shapes(plan, batch, heads, d_qk, keep=keep)
+    C, n, m = (q.new_empty(x.shape, dtype=dtype) for x in (C, n, m))
+    vectors = q.new_empty((N_VECTORS, plan.n_chunks, batch, heads, plan.chunk), dtype=dtype)
+    states, pairs, dot = (q.new_empty(shape, dtype=dtype) for shape in shapes)
+    return v.new_empty(v.shape), C, n, m, vectors, states, pairs, dot
 
 
 @torch.library.custom_op("allometry::mlstm_chunkwise_backward", mutates_args=())
@@ -79,8 +84,9 @@ def _backward_op(
     m: Tensor,
     h: Tensor,
     vectors: Tensor,
+    states: Tensor,
+    pairs: Tensor,
     dot: Tensor,
-    kept: Tensor,
     h_grad: Tensor | None,
     C_grad: Tensor | None,
     n_grad: Tensor | None,
@@ -88,16 +94,18 @@ def _backward_op(
     chunk_size: int,
     normalizer_gradient: bool,
     eps: float,
+    empty: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     plan = plan_chunks(q, v, chunk_size)
     with torch.autocast(q.device.type, enabled=False):
         return backward_pass(
             (q, k, v, i, f, m),
-            (h, vectors, dot, kept),
+            (h, vectors, Kept(states=states, pairs=pairs, dot=dot)),
             (h_grad, C_grad, n_grad, m_grad),
             plan,
             normalizer_gradient,
             eps,
+            empty=empty,
         )
 
 
@@ -111,8 +119,9 @@ def _(
     m: Tensor,
     h: Tensor,
     vectors: Tensor,
+    states: Tensor,
+    pairs: Tensor,
     dot: Tensor,
-    kept: Tensor,
     h_grad: Tensor | None,
     C_grad: Tensor | None,
     n_grad: Tensor | None,
@@ -120,25 +129,30 @@ def _(
     chunk_size: int,
     normalizer_gradient: bool,
     eps: float,
+    empty: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     batch, heads, _, d_qk = q.shape
-    state = kept.new_empty((batch, heads, d_qk, v.shape[-1]))
-    norm = kept.new_empty((batch, heads, d_qk))
-    q, k, v, i, f, m = (x.new_empty(x.shape) for x in (q, k, v, i, f, m))
-    return q, k, v, i, f, state, norm, m
+    flat = (batch, heads)
+    start = ((0,),) * 3 if empty else ((*flat, d_qk, v.shape[-1]), (*flat, d_qk), flat)
+    q, k, v, i, f = (x.new_empty(x.shape) for x in (q, k, v, i, f))
+    C, n, m = (states.new_empty(shape) for shape in start)
+    return q, k, v, i, f, C, n, m
 
 
 def _save(ctx, inputs, output) -> None:
     q, k, v, i, f, _, _, m, *ctx.options = inputs
-    h, _, _, _, vectors, dot, kept = output
-    ctx.save_for_backward(q, k, v, i, f, m, h, vectors, dot, kept)
-    ctx.mark_non_differentiable(vectors, dot, kept)
+    h, _, _, _, *kept = output
+    ctx.save_for_backward(q, k, v, i, f, m, h, *kept)
+    ctx.mark_non_differentiable(*kept)
     ctx.set_materialize_grads(False)
 
 
 def _gradients(ctx, h_grad, C_grad, n_grad, m_grad, *_):
-    gradients = _backward_op(*ctx.saved_tensors, h_grad, C_grad, n_grad, m_grad, *ctx.options)
-    return (*gradients, None, None, None)
+    *options, empty, _ = ctx.options
+    out_grads = (h_grad, C_grad, n_grad, m_grad)
+    gradients = _backward_op(*ctx.saved_tensors, *out_grads, *options, empty)
+    start = (None, None, None) if empty else gradients[5:]
+    return (*gradients[:5], *start, *(None,) * 5)
 
 
 _forward_op.register_autograd(_gradients, setup_context=_save)
@@ -158,9 +172,16 @@ def mlstm_chunkwise(
 ) -> tuple[Tensor, State]:
     """Hidden states and final state; arguments as in `allometry.kernels.mlstm`, unchecked."""
     dtype = accumulation_dtype(q, k, v, i, f, *(state or ()))
-    C, n, m = state if state is not None else empty_state(q, v, dtype)
+    empty = state is None
+    if state is None:  # no memory: C and n are not read
+        zero = q.new_zeros((), dtype=dtype)
+        flat = q.shape[:2]
+        C, n = zero.expand(*flat, q.shape[-1], v.shape[-1]), zero.expand(*flat, q.shape[-1])
+        m = q.new_zeros(flat, dtype=dtype)
+    else:
+        C, n, m = (x.to(dtype) for x in state)
+    inputs = (q, k, v, i, f, C, n, m)
+    keep = torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
     chunk_size = chunk_size or default_chunk_size(q.shape[2])
-    h, C, n, m, _, _, _ = _forward_op(
-        q, k, v, i, f, C.to(dtype), n.to(dtype), m.to(dtype), chunk_size, normalizer_gradient, eps
-    )
+    h, C, n, m, *_ = _forward_op(*inputs, chunk_size, normalizer_gradient, eps, empty, keep)
     return h, (C, n, m)

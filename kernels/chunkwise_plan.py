@@ -29,6 +29,7 @@ class Plan:
     block_chunks: int  # chunks of one head in a block; the last block may have fewer
     columns: int  # d_v, one column of ones, zeros up to a multiple of 8 (a SIMD register)
     groups: tuple[Group, ...]  # the heads of a block; their sizes may differ
+    width: int  # heads of the largest group
 
     @property
     def n_blocks(self) -> int:
@@ -75,6 +76,7 @@ def plan_chunks(q: Tensor, v: Tensor, chunk_size: int) -> Plan:
         block_chunks=min(n_chunks, max(1, rows // width)),
         columns=columns,
         groups=groups,
+        width=width,
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 @cache
 def array_stats() -> Any:
     """The array functions of arviz-stats: rhat, ess, psislw and more."""
-    from arviz_stats.base import array_stats
+    from arviz_stats.base import array_stats  # type: ignore[attr-defined]
 
     return array_stats
 
