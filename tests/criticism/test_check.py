@@ -35,7 +35,7 @@ def sound(fitted):
 
 def test_a_sound_posterior_passes_every_check(sound):
     assert sound.passed, [f.text for f in sound.findings]
-    # The most telling of 18 runs a group have k near 0.6, estimated to about 0.1: some end above 0.7.
+    # The most telling of 18 runs a group have k near 0.6, give or take 0.1: some end above 0.7.
     assert sound.pareto_counts["bad"] <= 4
     assert {s.name for s in sound.statistics} == CHECKS | {"group", "group_spread"}
 
