@@ -35,7 +35,7 @@ def problem():
         groups = group_runs(table)
         program = Program(law=law, structure=law_structure(law, groups))
         runs = run_arrays(table, groups, law, reference_scale(table))
-        centred = jnp.asarray([True, False, True, True])
+        centred = jnp.tile(jnp.asarray([True, False, True, True]), (6, 1))
         yield program, Data(runs=runs, priors=default_priors(law).arrays(), centred=centred)
 
 
@@ -141,7 +141,7 @@ def test_many_groups_learn_their_spread_by_its_marginal_mode():
         groups = group_runs(table)
         program = Program(law=law, structure=law_structure(law, groups))
         runs = run_arrays(table, groups, law, reference_scale(table))
-        centred = jnp.ones(40, dtype=bool)
+        centred = jnp.ones((6, 40), dtype=bool)
         data = Data(runs=runs, priors=default_priors(law).arrays(), centred=centred)
         mode = find_mode(starts(program, data, count=1, seed=0)[0], program, data)
         sites = split(jnp.asarray(mode.x), program.structure)

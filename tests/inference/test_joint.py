@@ -49,7 +49,8 @@ def problem(cells, law="pnorm", *, imported=False):
         use = PriorUse(file=prior_file(sd=0.05, level=False), vague=0.2, parts=("law",))
         weak = replace(weak, imported=as_blocks(use.bind(study))[0])
     runs = run_arrays(table, groups, found, scale)
-    centred = jnp.arange(groups.n_groups) % 2 == 0
+    by_group = jnp.arange(groups.n_groups) % 2 == 0
+    centred = jnp.tile(by_group, (program.structure.n_coefficients, 1))
     return program, Data(runs=runs, priors=weak, centred=centred)
 
 

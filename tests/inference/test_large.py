@@ -30,7 +30,7 @@ def many():
         groups = group_runs(table)
         program = Program(law=law, structure=law_structure(law, groups))
         runs = run_arrays(table, groups, law, reference_scale(table))
-        centred = jnp.ones(4, dtype=bool)
+        centred = jnp.ones((6, 4), dtype=bool)
         data = Data(runs=runs, priors=default_priors(law).arrays(), centred=centred)
         yield program, data, find_mode(starts(program, data, count=1, seed=0)[0], program, data)
 

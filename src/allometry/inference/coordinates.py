@@ -35,7 +35,8 @@ MIN_CENTRED_RUNS = 12
 MIN_SHAPED_RUNS = 20
 """Runs from which on coefficients that a geometry leaves as they are (log_gamma) are centred too.
 
-Twelve runs hardly tell them: over 300 such groups their spread mixes badly if they are."""
+Twelve runs hardly tell them: over 300 such groups their spread mixes badly if they are.
+"""
 
 
 class Density(Protocol):
@@ -79,7 +80,7 @@ class Data:
 
     runs: RunArrays
     priors: PriorArrays
-    centred: Bool[Array, "#k group"]
+    centred: Bool[Array, "k group"]
 
 
 def centring(
@@ -120,7 +121,7 @@ def to_sites(x: Float[Array, " d"], program: Program, data: Data) -> tuple[Sites
         own = jnp.where(data.centred, raw, distant)
         near, near_log_det = program.law.geometry.forward(own), program.law.geometry.log_det(own)
     theta = jnp.where(data.centred, near, distant)
-    log_det = jnp.where(jnp.atleast_2d(data.centred).any(axis=0), near_log_det, 0.0).sum()
+    log_det = jnp.where(data.centred.any(axis=0), near_log_det, 0.0).sum()
     log_det = log_det + jnp.where(data.centred, 0.0, jnp.log(scale)).sum()
     return sites | {"theta": theta}, log_det
 
