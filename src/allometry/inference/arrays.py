@@ -64,7 +64,7 @@ def run_arrays(table: pd.DataFrame, groups: Grouping, law: Law, scale: Scale) ->
         relative_stderr=jnp.asarray(padded(np.nan_to_num(stderr))),
         weight=jnp.asarray(padded(np.ones(n_runs))),
         columns={name: jnp.asarray(padded(column(name), 1.0)) for name in law.columns},
-        log_reference=jnp.asarray([np.log(scale.params), np.log(scale.tokens)]),
+        log_reference=jnp.asarray(np.log([scale.params, scale.tokens])),
         parent=jnp.asarray(groups.parent),
         doublings=jnp.asarray(groups.doublings),
     )

@@ -10,7 +10,7 @@ between the two, only the coefficients that the runs hardly tell are.
 from dataclasses import dataclass
 from functools import partial
 from math import prod
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -37,6 +37,8 @@ MIN_SHAPED_RUNS = 20
 
 Twelve runs hardly tell them: over 300 such groups their spread mixes badly if they are.
 """
+
+Vector = TypeVar("Vector", Float[Array, "..."], npt.NDArray[np.float64])
 
 
 class Density(Protocol):
@@ -94,8 +96,8 @@ def centring(
     return jnp.asarray((runs_per_group >= enough[:, None]) | (not structure.pooled))
 
 
-def split(x: Float[Array, " d"], structure: Structure) -> Sites:
-    """Cut the flat vector into sites."""
+def split(x: Vector, structure: Structure) -> dict[str, Vector]:
+    """Cut the flat vector, of JAX or NumPy, into sites of its kind."""
     sites, start = {}, 0
     for name, shape in site_shapes(structure).items():
         stop = start + prod(shape)

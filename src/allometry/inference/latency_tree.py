@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import scipy.stats
 import xarray as xr
 from arviz_base import from_dict
 
@@ -78,7 +77,9 @@ def build_latency_tree(
         rng,
     )
     one = np.sqrt(law.own[:, *where] + law.shared[:, groups.setting])
-    likelihood = scipy.stats.t.logpdf(observed, STUDENT_DF, loc=law.center[:, *where], scale=one)
+    from scipy.stats import t  # half a second, which a fit of losses need not wait
+
+    likelihood = t.logpdf(observed, STUDENT_DF, loc=law.center[:, *where], scale=one)
     prior = _prior_sites(program, data, seed)
     prior_law = _at_timings(prior, program, data)
     fresh = new_settings(np.asarray(prior_law.shared), rng)

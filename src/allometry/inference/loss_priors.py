@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 
 from allometry.errors import InputError
 from allometry.inference.model import PriorArrays
@@ -84,10 +85,10 @@ class LossPriors:
         """The numbers that the model reads."""
 
         def column(field: str) -> Any:
-            return jnp.asarray([getattr(c, field) for c in self.coefficients])
+            return jnp.asarray(np.array([getattr(c, field) for c in self.coefficients]))
 
         def log_normal(prior: LogNormal) -> Any:
-            return jnp.asarray([jnp.log(prior.median), prior.log_sd])
+            return jnp.asarray(np.array([np.log(prior.median), prior.log_sd]))
 
         return PriorArrays(
             loc=column("loc"),
@@ -96,7 +97,7 @@ class LossPriors:
             per_doubling=column("per_doubling"),
             noise=log_normal(self.noise),
             off_valley=log_normal(self.off_valley),
-            noise_between=jnp.asarray(self.noise_between),
+            noise_between=jnp.asarray(np.array(self.noise_between)),
         )
 
     def to_json(self) -> dict[str, Any]:

@@ -30,10 +30,7 @@ def starts(program: Program, data: Data, *, count: int, seed: int) -> list[Vecto
     if data.priors.imported and count > 1:  # the other end of the robust mixture
         found.append(np.asarray(_start(program, without_imported(data))))
     while len(found) < count:
-        sites = {
-            name: np.array(part)
-            for name, part in split(jnp.asarray(first), program.structure).items()
-        }
+        sites = {n: np.array(part) for n, part in split(first, program.structure).items()}
         theta = sites["theta"]
         loose = slice(3, None) if program.law.geometry is not None else slice(None)
         shift = np.asarray(rng.normal(0.0, 0.8, size=theta[loose].shape[0]))

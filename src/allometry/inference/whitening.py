@@ -95,9 +95,9 @@ def dense_whitening(centre: Values, hessian: Values) -> Whitening:
     return Whitening(
         centre=jnp.asarray(centre),
         hyper=jnp.asarray(_factor(hessian)),
-        groups=jnp.zeros((0, 1, 1)),
-        lean=jnp.zeros((0, 1, 1)),
-        columns=jnp.zeros((0, 1), dtype=jnp.int64),
+        groups=jnp.asarray(np.zeros((0, 1, 1))),
+        lean=jnp.asarray(np.zeros((0, 1, 1))),
+        columns=jnp.asarray(np.zeros((0, 1), dtype=np.int64)),
     )
 
 
