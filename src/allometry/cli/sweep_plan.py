@@ -109,9 +109,14 @@ def plan_command(
         join_plans,
         price_plan,
         read_plan,
+        require_price,
         write_plan,
     )
 
+    # What costs nothing to check comes before the plan, and before hours of a probe.
+    priced_on = device_named(device, mfu=mfu, flops_per_second=flops_per_second, threads=threads)
+    require_price(price_per_hour)
+    before = None if add is None else read_plan(add)
     recipe = _recipe(vocab_size, corpus, batch_tokens, learning_rate, seeds, seeds_at)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", PlanWarning)
@@ -133,10 +138,8 @@ def plan_command(
     said = [str(warning.message) for warning in caught]
     for line in said:
         stderr.print(f"warning: {line}", soft_wrap=True, markup=False, highlight=False)
-    if add is not None:
-        before = read_plan(add)
+    if before is not None:
         plan = join_plans(before[[name for name in plan.columns if name in before]], plan)
-    priced_on = device_named(device, mfu=mfu, flops_per_second=flops_per_second, threads=threads)
     plan = price_plan(check_plan(plan), priced_on, price_per_hour=price_per_hour)
     write_plan(plan, output)
     if not json:

@@ -1,3 +1,4 @@
+import math
 import re
 
 import numpy as np
@@ -8,10 +9,13 @@ from hypothesis import strategies as st
 
 from allometry.errors import InputError
 from allometry.harness.sweep import (
+    LocalExecutor,
     Optima,
     PlanningLaw,
     PlanWarning,
+    RayExecutor,
     Recipe,
+    SlurmExecutor,
     check_plan,
     device_named,
     join_plans,
@@ -32,6 +36,10 @@ def valleys(**changes):
         "budgets": [6e18, 1e20],
     }
     return plan_isoflop(**(asked | changes))
+
+
+def priced(price_per_hour):
+    return price_plan(valleys(), device_named("h100"), price_per_hour=price_per_hour)
 
 
 @settings(max_examples=15)
@@ -96,7 +104,7 @@ def test_a_one_sided_valley_is_warned_of():
             architectures=["transformer"],
             context_lengths=[128],
             budgets=[1e12],
-            recipe=Recipe(vocab_size=4096),
+            recipe=Recipe(vocab_size=16_384),
         )
 
 
@@ -118,7 +126,7 @@ def test_token_param_runs_have_their_ratio_of_tokens():
 
 
 def test_sizes_that_no_shape_comes_near_are_warned_of():
-    with pytest.warns(PlanWarning, match="nearest to 2,000 params has 12,336"):
+    with pytest.warns(PlanWarning, match="nearest to 2,000 params has 5,912"):
         plan_token_param(
             architectures=["transformer"], context_lengths=[16], sizes=[2e3], ratios=[20],
             recipe=Recipe(vocab_size=256),
@@ -169,11 +177,59 @@ def test_every_row_that_cannot_be_built_is_named_in_one_error(tmp_path, small_pl
 
 
 @pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("run_id", "../../elsewhere", "run_id '../../elsewhere' must be"),
+        ("run_id", "a/b", "run_id 'a/b' must be"),
+        ("run_id", ".hidden", "run_id '.hidden' must be"),
+        ("run_id", math.nan, "run_id nan must be"),
+        ("learning_rate", "fast", "between 0 and 1, got fast"),
+        ("learning_rate", math.nan, "between 0 and 1, got nan"),
+        ("flops", math.nan, "flops is nan, its shape and steps give"),
+        ("flops", "many", "flops is many, its shape and steps give"),
+        ("budget", "much", "budget must be a number or empty, got 'much'"),
+        ("steps", math.nan, "steps must be a whole number, got nan"),
+        ("seed", 0.5, "seed must be a whole number, got 0.5"),
+    ],
+)
+def test_a_value_edited_into_a_plan_is_named(tmp_path, small_plan, column, value, message):
+    edited = small_plan.astype(object)
+    edited.loc[2, column] = value
+    edited.to_csv(tmp_path / "plan.csv", index=False)
+    with pytest.raises(InputError, match=re.escape(message)) as caught:
+        read_plan(tmp_path / "plan.csv")
+    assert "plan.csv: row 2 " in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_no_table_is_one_line(tmp_path):
+    path = tmp_path / "plan.csv"
+    path.write_bytes(bytes(range(256)) * 20)
+    with pytest.raises(InputError, match=r"plan\.csv: cannot be read as a table: \S") as caught:
+        read_plan(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda: valleys(architectures=["gru"]), "no architecture named 'gru'"),
         (lambda: valleys(budgets=[]), "at least one of: budgets"),
         (lambda: valleys(budgets=[-1e18]), "budgets must be positive"),
+        (lambda: valleys(budgets=[math.inf]), "budgets must be positive numbers, got inf"),
+        (lambda: valleys(budgets=[math.nan]), "budgets must be positive numbers, got nan"),
+        (lambda: Recipe(batch_tokens=-4), "batch_tokens must be a positive number"),
+        (lambda: Recipe(learning_rates={"xlstm": math.nan}), "between 0 and 1, got nan"),
+        (lambda: device_named("cpu", threads=0), "threads must be at least 1, got 0"),
+        (
+            lambda: device_named("x", flops_per_second=math.inf),
+            "must be a positive number, got inf",
+        ),
+        (lambda: priced(-3.0), "price_per_hour must be a number and not negative, got -3.0"),
+        (lambda: priced(math.nan), "price_per_hour must be a number and not negative, got nan"),
+        (lambda: LocalExecutor(workers=-1), "workers must be 0 or more, got -1"),
+        (lambda: RayExecutor(workers=-1), "workers must be 0 or more, got -1"),
+        (lambda: SlurmExecutor(workers=0), "workers must be 1 or more, got 0"),
         (lambda: valleys(sizes_per_budget=2), "at least 3 sizes"),
         (lambda: valleys(spread=(1.5, 5.0)), "one number below 1 and one above"),
         (lambda: valleys(budgets=[1e9]), "can be trained for"),

@@ -22,6 +22,12 @@ def test_json_gives_back_the_config(config, architecture):
         ({"accumulation": 3}, "batch_size 4 is not divisible by accumulation 3"),
         ({"schedule": "cosine"}, "schedule must be one of study, wsd, got 'cosine'"),
         ({"precision": "fp8"}, "precision must be one of auto"),
+        ({"validation_tokens": "many"}, "validation_tokens must be a whole number, got 'many'"),
+        ({"steps": 2.5}, "steps must be a whole number, got 2.5"),
+        ({"seed": True}, "seed must be a whole number, got True"),
+        ({"learning_rate": float("nan")}, "learning_rate must be a number, got nan"),
+        ({"compile": "yes"}, "compile must be true or false, got 'yes'"),
+        ({"threads": -1, "clip": -0.5}, "must not be negative: threads -1, clip -0.5"),
     ],
 )
 def test_a_bad_config_says_what_is_wrong(config, changes, said):

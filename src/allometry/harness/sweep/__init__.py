@@ -1,7 +1,7 @@
 """Sweeps: a plan with one row a run, workers that make the runs, and the table that comes out."""
 
 from allometry.harness.sweep.collect import collect_sweep, write_collected
-from allometry.harness.sweep.devices import DEVICES, Device, device_named, price_plan
+from allometry.harness.sweep.devices import DEVICES, Device, device_named, price_plan, require_price
 from allometry.harness.sweep.executors import Executor
 from allometry.harness.sweep.folder import SweepConfig, SweepFolder
 from allometry.harness.sweep.law import Optima, PlanningLaw, read_optima
@@ -52,6 +52,7 @@ __all__ = [
     "probe_plan",
     "read_optima",
     "read_plan",
+    "require_price",
     "run_sweep",
     "study_plan",
     "with_rates",

@@ -1,5 +1,6 @@
 """What a plan costs: devices by name, time at a stated share of their peak, and money."""
 
+import math
 import time
 from dataclasses import dataclass, replace
 
@@ -76,9 +77,12 @@ def device_named(
     if mfu is not None and not 0 < mfu <= 1:
         raise InputError(f"mfu must be above 0 and at most 1, got {mfu}")
     if flops_per_second is not None:
-        if not flops_per_second > 0:
-            raise InputError(f"flops_per_second must be positive, got {flops_per_second}")
+        if not 0 < flops_per_second < math.inf:
+            what = f"flops_per_second must be a positive number, got {flops_per_second}"
+            raise InputError(what)
         return Device(name=name, peak_flops=flops_per_second, mfu=1.0, source="given")
+    if threads < 1:
+        raise InputError(f"threads must be at least 1, got {threads}")
     if name == "cpu":
         peak = _measured_cpu_peak(threads)
         return Device(name="cpu", peak_flops=peak, mfu=mfu or _CPU_MFU, source="measured here")
@@ -88,6 +92,13 @@ def device_named(
     return replace(DEVICES[name], mfu=mfu or _DEFAULT_MFU)
 
 
+def require_price(price_per_hour: float | None) -> None:
+    """Refuse a price that is negative or no number."""
+    if price_per_hour is not None and not 0 <= price_per_hour < math.inf:
+        what = f"price_per_hour must be a number and not negative, got {price_per_hour}"
+        raise InputError(what)
+
+
 def price_plan(
     plan: pd.DataFrame, device: Device, *, price_per_hour: float | None = None
 ) -> pd.DataFrame:
@@ -95,8 +106,7 @@ def price_plan(
 
     Hours are of one device alone: a run on several takes the same device-hours.
     """
-    if price_per_hour is not None and not price_per_hour >= 0:
-        raise InputError(f"price_per_hour must not be negative, got {price_per_hour}")
+    require_price(price_per_hour)
     hours = plan["flops"] / device.flops_per_second / 3600
     priced = plan.assign(device=device.name, hours=hours)
     if price_per_hour is not None:

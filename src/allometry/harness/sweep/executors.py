@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
-from allometry.errors import KernelError, RunError
+from allometry.errors import InputError, KernelError, RunError
 from allometry.harness.sweep.folder import SweepFolder
 
 Watch = Callable[[], None]
@@ -33,6 +33,12 @@ class Executor(ABC):
         KeyboardInterrupt
             Passed on after the workers were stopped; the same call goes on later.
         """
+
+
+def require_workers(count: int, *, least: int = 0) -> None:
+    """Refuse a number of workers below `least`."""
+    if count < least:
+        raise InputError(f"workers must be {least} or more, got {count}")
 
 
 def raise_what_stops_all(kind: str, what: str, *, hint: str = "") -> None:

@@ -10,9 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import final
 
-from allometry.errors import InputError, RunError
+from allometry.errors import RunError
 from allometry.harness.sweep.claims import LOST_EXIT_CODE, claims_of
-from allometry.harness.sweep.executors import Executor, Watch, raise_what_stops_all
+from allometry.harness.sweep.executors import (
+    Executor,
+    Watch,
+    raise_what_stops_all,
+    require_workers,
+)
 from allometry.harness.sweep.folder import SweepFolder
 from allometry.harness.sweep.worker import REFUSED_EXIT_CODE
 
@@ -35,13 +40,14 @@ class LocalExecutor(Executor):
 
     workers: int = 0
 
+    def __post_init__(self) -> None:
+        require_workers(self.workers)
+
     def execute(self, folder: SweepFolder, *, watch: Watch) -> None:
         """See `Executor.execute`."""
         threads = folder.config().threads
         gpus = _gpus()
         count = self.workers or len(gpus) or max(1, (os.cpu_count() or 1) // max(1, threads))
-        if count < 0:
-            raise InputError(f"workers must be 0 or more, got {count}")
         logs = folder.path / "workers"
         logs.mkdir(exist_ok=True)
         crew = [

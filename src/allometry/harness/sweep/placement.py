@@ -24,7 +24,7 @@ SPREAD = (0.2, 5.0)
 """Smallest and largest size of a valley, as shares of the expected optimum."""
 STUDY_BUDGET = 6e18
 """From here on batches are the reference study's."""
-_TINY = ((16, 1), (16, 2), (24, 1), (24, 2), (32, 1))  # width and depth
+_TINY = ((8, 1), (12, 1), (16, 1), (16, 2), (24, 1), (24, 2), (32, 1))  # width and depth
 _SIDE = 1.25  # a size this factor from the optimum counts as on one side of it
 
 

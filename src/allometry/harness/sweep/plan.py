@@ -1,5 +1,6 @@
 """Plans: a table with one row a run, made from a design and read back from a file."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -148,7 +149,8 @@ def read_plan(path: Path) -> pd.DataFrame:
     try:
         plan = pd.read_parquet(path) if path.suffix == ".parquet" else _read_text(path)
     except (ValueError, OSError) as error:
-        raise InputError(f"cannot be read as a table: {error}", where=str(path)) from error
+        what = f"cannot be read as a table: {str(error).strip()}"
+        raise InputError(what, where=str(path)) from error
     return check_plan(plan, source=str(path))
 
 
@@ -186,5 +188,6 @@ def _require_some(**lists: Sequence[Any]) -> None:
     if empty := [name for name, values in lists.items() if not len(values)]:
         raise InputError(f"needs at least one of: {', '.join(empty)}", where="sweep plan")
     for name, values in lists.items():
-        if bad := [value for value in values if not isinstance(value, str) and not value > 0]:
-            raise InputError(f"{name} must be positive, got {bad[0]}", where="sweep plan")
+        numbers = [value for value in values if not isinstance(value, str)]
+        if bad := [value for value in numbers if not 0 < value < math.inf]:
+            raise InputError(f"{name} must be positive numbers, got {bad[0]}", where="sweep plan")

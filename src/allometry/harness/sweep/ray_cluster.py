@@ -7,7 +7,12 @@ from pathlib import Path
 from typing import Any, final
 
 from allometry.errors import InputError, KernelError, RunError
-from allometry.harness.sweep.executors import Executor, Watch, raise_what_stops_all
+from allometry.harness.sweep.executors import (
+    Executor,
+    Watch,
+    raise_what_stops_all,
+    require_workers,
+)
 from allometry.harness.sweep.folder import SweepFolder
 from allometry.harness.sweep.worker import cheapest_first, is_open, make_run_when_free
 
@@ -31,6 +36,9 @@ class RayExecutor(Executor):
     address: str = ""
     workers: int = 0
     gpus: float = 0.0
+
+    def __post_init__(self) -> None:
+        require_workers(self.workers)
 
     def execute(self, folder: SweepFolder, *, watch: Watch) -> None:
         """See `Executor.execute`."""

@@ -1,5 +1,6 @@
 """What the runs of a plan have in common, and the rows that follow for one shape."""
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -39,7 +40,12 @@ class Recipe:
     def __post_init__(self) -> None:
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise InputError(f"seeds must be different numbers, at least one: {self.seeds}")
+        if self.batch_tokens is not None and not 0 < self.batch_tokens < math.inf:
+            raise InputError(f"batch_tokens must be a positive number, got {self.batch_tokens}")
         require_architectures(self.learning_rates)
+        for rate in self.learning_rates.values():
+            if not 0 < rate < 1:
+                raise InputError(f"a learning rate must be between 0 and 1, got {rate}")
 
     def seeds_for(self, budget: float | None) -> tuple[int, ...]:
         """Seeds of the runs of a budget."""

@@ -1,5 +1,7 @@
 """One row of a plan: a shape and how long it trains, as plain columns and back."""
 
+import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,6 +21,9 @@ PLAN_COLUMNS = (
 )
 """Columns of every plan; `budget` is empty for runs that were not planned by one."""
 
+_RUN_ID = re.compile(r"[\w+=-][\w.+=-]*")
+"""A run id names files: no separators, and no dot in front."""
+_ROUNDING = 1e-9
 _SHAPE = ("d_model", "n_layers", "n_heads", "head_dim_qk", "head_dim_v", "d_ff", "vocab_size")
 
 
@@ -92,14 +97,19 @@ def shape_from_row(row: Mapping[str, Any]) -> Shape:
 def row_problems(row: Mapping[str, Any]) -> list[str]:
     """What is wrong with a row: nothing, or one line for each fault."""
     problems = []
-    for name in ("context_length", "steps", "batch_size"):
+    if not isinstance(row["run_id"], str) or not _RUN_ID.fullmatch(row["run_id"]):
+        problems.append(f"run_id {row['run_id']!r} must be letters, digits and -_.+=, as a folder")
+    for name in ("context_length", "steps", "batch_size", "seed"):
         try:
-            if _whole(row, name) < 1:
+            if _whole(row, name) < 1 and name != "seed":
                 problems.append(f"{name} must be at least 1, got {row[name]}")
         except InputError as error:
             problems.append(str(error))
-    if not 0 < float(row["learning_rate"]) < 1:
+    rate = _number(row["learning_rate"])
+    if rate is None or not 0 < rate < 1:
         problems.append(f"learning_rate must be between 0 and 1, got {row['learning_rate']}")
+    if _number(row["budget"]) is None:
+        problems.append(f"budget must be a number or empty, got {row['budget']!r}")
     try:
         shape = shape_from_row(row)
     except InputError as error:
@@ -113,12 +123,21 @@ def row_problems(row: Mapping[str, Any]) -> list[str]:
             experiment="",
             budget=None,
         )
-        for name in ("params", "tokens"):
-            if rebuilt[name] != row[name]:
+        for name in ("params", "tokens", "flops"):
+            given = _number(row[name])
+            # A sum in another order may move the last digits of FLOPs.
+            if given is None or not math.isclose(given, rebuilt[name], rel_tol=_ROUNDING):
                 problems.append(
-                    f"{name} is {row[name]:,}, its shape and steps give {rebuilt[name]:,}"
+                    f"{name} is {row[name]}, its shape and steps give {rebuilt[name]:.17g}"
                 )
     return problems
+
+
+def _number(value: Any) -> float | None:
+    try:
+        return math.nan if value is None else float(value)
+    except (TypeError, ValueError):
+        return None
 
 
 def _whole(row: Mapping[str, Any], name: str) -> int:

@@ -8,7 +8,12 @@ from pathlib import Path
 from typing import Any, Literal, final
 
 from allometry.errors import InputError, KernelError, RunError
-from allometry.harness.sweep.executors import Executor, Watch, raise_what_stops_all
+from allometry.harness.sweep.executors import (
+    Executor,
+    Watch,
+    raise_what_stops_all,
+    require_workers,
+)
 from allometry.harness.sweep.folder import SweepFolder
 from allometry.harness.sweep.worker import work
 
@@ -41,6 +46,9 @@ class SlurmExecutor(Executor):
     options: Mapping[str, Any] = field(default_factory=dict)
     cluster: Cluster = "slurm"
 
+    def __post_init__(self) -> None:
+        require_workers(self.workers, least=1)
+
     def execute(self, folder: SweepFolder, *, watch: Watch) -> None:
         """See `Executor.execute`."""
         try:
@@ -48,8 +56,6 @@ class SlurmExecutor(Executor):
         except ImportError as error:
             hint = "Install it: pip install 'allometry[slurm]'."
             raise InputError("the submitit package is not installed", hint=hint) from error
-        if self.workers < 1:
-            raise InputError(f"workers must be at least 1, got {self.workers}")
         jobs_folder = folder.path / "slurm"
         try:
             executor = submitit.AutoExecutor(folder=jobs_folder, cluster=self.cluster)

@@ -1,5 +1,6 @@
 """Everything that decides what a training run computes, as one frozen value with a JSON form."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -16,6 +17,7 @@ _SHAPES: dict[str, type[TransformerShape] | type[XLSTMShape]] = {
     "transformer": TransformerShape,
     "xlstm": XLSTMShape,
 }
+_COUNTS = ("validation_tokens", "warmup_steps", "cooldown_steps", "threads", "log_steps", "clip")
 _HOW_NOT_WHAT = ("corpus", "device", "threads", "checkpoint_seconds", "keep_weights")
 
 
@@ -104,6 +106,7 @@ class TrainConfig:
     keep_weights: bool = True
 
     def __post_init__(self) -> None:
+        self._require_kinds()
         positive = ("context_length", "batch_size", "steps", "learning_rate", "accumulation")
         bad = [
             f"{name} {getattr(self, name)!r}" for name in positive if not getattr(self, name) > 0
@@ -112,6 +115,10 @@ class TrainConfig:
             bad.append(f"validation_points {self.validation_points}")
         if bad:
             raise InputError(f"must be positive: {', '.join(bad)}", where="TrainConfig")
+        if bad := [
+            f"{name} {getattr(self, name)!r}" for name in _COUNTS if getattr(self, name) < 0
+        ]:
+            raise InputError(f"must not be negative: {', '.join(bad)}", where="TrainConfig")
         if self.batch_size % self.accumulation:
             what = f"batch_size {self.batch_size} is not divisible by accumulation "
             raise InputError(what + f"{self.accumulation}", where="TrainConfig")
@@ -123,6 +130,14 @@ class TrainConfig:
             if (value := getattr(self, name)) not in get_args(kinds):
                 what = f"{name} must be one of {', '.join(get_args(kinds))}, got {value!r}"
                 raise InputError(what, where="TrainConfig")
+
+    def _require_kinds(self) -> None:
+        # Values come from files and from NAME=VALUE; a bool is no number, NaN and infinity neither.
+        for name, (kind, said) in _KINDS.items():
+            value = getattr(self, name)
+            fits = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+            if not fits or (isinstance(value, float) and not math.isfinite(value)):
+                raise InputError(f"{name} must be {said}, got {value!r}", where="TrainConfig")
 
     @property
     def tokens(self) -> int:
@@ -170,6 +185,14 @@ class TrainConfig:
         """Fields in which two configs would compute other numbers; not where or how fast."""
         mine, theirs = self.to_json(), other.to_json()
         return [name for name in mine if name not in _HOW_NOT_WHAT and mine[name] != theirs[name]]
+
+
+_SAID = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+_KINDS = {
+    field.name: ((int, float) if field.type is float else field.type, _SAID[field.type])
+    for field in fields(TrainConfig)
+    if field.type in _SAID
+}
 
 
 def corpus_path(config: TrainConfig) -> Path:
