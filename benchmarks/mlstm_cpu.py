@@ -2,9 +2,11 @@
 
 Prints the ratios of time (theirs over ours, medians of interleaved repeats) and of peak memory
 (ours over the parallel form's, each in a process of its own). `native_autograd` is what the
-package's `mLSTMBackend` takes by default; `native_custbw` has a backward pass of its own. One
-thread by default. Seconds are of CPU time, so that other programs on the machine cost cache and
-memory bandwidth but no turns.
+package's `mLSTMBackend` takes by default; `native_custbw` has a backward pass of its own, that
+drops the normaliser's part. Behind each stands its chunk size: 64 is the package's default. Ours
+takes its own. `share_products` is what our matrix products take alone, of our time. One thread by
+default. Seconds are of CPU time, so that other programs on the machine cost cache and memory
+bandwidth but no turns.
 
     python benchmarks/mlstm_cpu.py [--json] [--repeats 5] [--threads 1] [--quick]
 """
@@ -23,6 +25,7 @@ import torch
 from mlstm_kernels.torch import get_mlstm_kernel, get_mlstm_step_kernel
 
 from allometry.kernels import mlstm, mlstm_step, reference
+from allometry.kernels.chunkwise_plan import default_chunk_size, plan_chunks
 
 TRAIN_SHAPES = (  # batch, heads, time, d_qk, d_v
     (1, 4, 512, 64, 128),
@@ -67,6 +70,29 @@ def interleaved_medians(
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
+def products(inputs: Sequence[torch.Tensor], chunk: int) -> Callable[[], object]:
+    """The chunkwise path's 12 batched products of every block and nothing else."""
+    q, _, v, *_ = inputs
+    plan = plan_chunks(q, v, chunk)
+    L, a, c = chunk, q.shape[-1], plan.columns
+    all_rows = q.shape[0] * q.shape[1] * plan.n_chunks
+    rows = min(all_rows, plan.block_chunks * plan.width)
+    forward = [(L, a, L), (L, L, c), (a, L, c), (L, a, c)]  # rows, summed over, columns
+    backward = [(L, c, L), (L, L, c), (L, L, a), (L, L, a)]  # pairs: dP, dV, dQ, dK
+    backward += [(a, L, c), (L, a, c), (L, c, a), (L, c, a)]  # states: dS, dV, dQ, dK
+    triples = [
+        tuple(torch.randn(rows, *pair) for pair in ((m, k), (k, n), (m, n)))
+        for m, k, n in forward + backward
+    ]
+
+    def run() -> None:
+        for _ in range(all_rows // rows):
+            for left, right, out in triples:
+                torch.bmm(left, right, out=out)
+
+    return run
+
+
 def train_rows(repeats: int, shapes: tuple[tuple[int, ...], ...]) -> list[dict[str, object]]:
     """Forward and backward of one call, ours and theirs."""
     rows = []
@@ -77,7 +103,11 @@ def train_rows(repeats: int, shapes: tuple[tuple[int, ...], ...]) -> list[dict[s
         def train(form: Callable[..., torch.Tensor], inputs=inputs, weight=weight) -> object:
             return torch.autograd.grad(form(*inputs), inputs, weight)
 
-        calls = {"ours": lambda: train(lambda *x: mlstm(*x, backend="chunkwise")[0])}
+        own_chunk = default_chunk_size(shape[2])
+        calls = {
+            "ours": lambda: train(lambda *x: mlstm(*x, backend="chunkwise")[0]),
+            "products": products(inputs, own_chunk),
+        }
         for name, key in PEERS.items():
             for chunk in (PEER_CHUNK, 2 * PEER_CHUNK):
                 kernel = get_mlstm_kernel(key)
@@ -85,12 +115,14 @@ def train_rows(repeats: int, shapes: tuple[tuple[int, ...], ...]) -> list[dict[s
                     lambda *x: kernel(*x, chunk_size=chunk)
                 )
         seconds = interleaved_medians(calls, repeats, 1)
-        ours = seconds.pop("ours")
+        ours, own_products = seconds.pop("ours"), seconds.pop("products")
         rows.append(
             {
                 "kind": "forward_backward",
                 "shape": list(shape),
+                "chunk_ours": own_chunk,
                 "cpu_seconds_ours": ours,
+                "share_products": own_products / ours,
                 "tokens_per_cpu_second_ours": shape[0] * shape[2] / ours,
                 **{f"ratio_{name}": theirs / ours for name, theirs in seconds.items()},
             }

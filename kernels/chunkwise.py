@@ -38,14 +38,14 @@ def _forward_op(
     eps: float,
     empty: bool,
     keep: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Return h, the final C, n, m; for the backward pass gate vectors and the fields of `Kept`."""
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Return h, the final C, n, m; for the backward pass gate vectors, `attained_at` and `Kept`."""
     plan = plan_chunks(q, v, chunk_size)
     with torch.autocast(q.device.type, enabled=False):
-        h, C, n, m, vectors, kept = forward_pass(
+        h, C, n, m, vectors, attained_at, kept = forward_pass(
             q, k, v, i, f, (C, n, m), plan, eps, empty=empty, keep=keep
         )
-    return h, C, n, m, vectors, kept.states, kept.pairs, kept.dot
+    return h, C, n, m, vectors, attained_at, kept.states, kept.pairs, kept.dot
 
 
 @_forward_op.register_fake
@@ -63,15 +63,16 @@ def _(
     eps: float,
     empty: bool,
     keep: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     plan = plan_chunks(q, v, chunk_size)
     dtype = C.dtype
     batch, heads, _, d_qk = q.shape
     shapes = kept_shapes(plan, batch, heads, d_qk, keep=keep)
     C, n, m = (q.new_empty(x.shape, dtype=dtype) for x in (C, n, m))
     vectors = q.new_empty((N_VECTORS, plan.n_chunks, batch, heads, plan.chunk), dtype=dtype)
+    attained_at = q.new_empty(i.shape, dtype=torch.int64)
     states, pairs, dot = (q.new_empty(shape, dtype=dtype) for shape in shapes)
-    return v.new_empty(v.shape), C, n, m, vectors, states, pairs, dot
+    return v.new_empty(v.shape), C, n, m, vectors, attained_at, states, pairs, dot
 
 
 @torch.library.custom_op("allometry::mlstm_chunkwise_backward", mutates_args=())
@@ -84,6 +85,7 @@ def _backward_op(
     m: Tensor,
     h: Tensor,
     vectors: Tensor,
+    attained_at: Tensor,
     states: Tensor,
     pairs: Tensor,
     dot: Tensor,
@@ -100,7 +102,7 @@ def _backward_op(
     with torch.autocast(q.device.type, enabled=False):
         return backward_pass(
             (q, k, v, i, f, m),
-            (h, vectors, Kept(states=states, pairs=pairs, dot=dot)),
+            (h, vectors, attained_at, Kept(states=states, pairs=pairs, dot=dot)),
             (h_grad, C_grad, n_grad, m_grad),
             plan,
             normalizer_gradient,
@@ -119,6 +121,7 @@ def _(
     m: Tensor,
     h: Tensor,
     vectors: Tensor,
+    attained_at: Tensor,
     states: Tensor,
     pairs: Tensor,
     dot: Tensor,

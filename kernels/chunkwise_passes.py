@@ -26,8 +26,8 @@ def forward_pass(
     *,
     empty: bool,
     keep: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Kept]:
-    """Return h, the final C, n, m, and what `backward_pass` needs: gate vectors and `Kept`.
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Kept]:
+    """Return h, the final C, n, m; what `backward_pass` needs: vectors, `attained_at`, `Kept`.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ def forward_pass(
         Whether a backward pass will follow.
     """
     (batch, heads, _, d_qk), d_v, dtype = q.shape, v.shape[-1], state[0].dtype
-    vectors, m_last = chunk_gates(i, f, state[2], plan.chunk, d_qk**-0.5, dtype)
+    vectors, m_last, attained_at = chunk_gates(i, f, state[2], plan.chunk, d_qk**-0.5, dtype)
     h = v.new_empty(v.shape)
     shapes = kept_shapes(plan, batch, heads, d_qk, keep=keep)
     states, pairs, dots = (q.new_empty(shape, dtype=dtype) for shape in shapes)
@@ -70,8 +70,8 @@ def forward_pass(
                 if index or not skip:
                     steps[index + 1].addcmul_(steps[index], decay)
             # At most 0 but for the future, which the mask removes, as it does what padding writes.
-            # Not -inf before exp: that takes three times as long.
-            torch.sub(gate.w, gate.M, out=D).clamp_(max=0.0).exp_().tril_()
+            # Not -inf before exp2: that takes three times as long.
+            torch.sub(gate.w, gate.M, out=D).exp2_().tril_()
             torch.bmm(block.Q, block.K.mT, out=P).mul_(D)
             H1 = torch.bmm(P, block.V1, out=block.H1)
             if skip < r:
@@ -86,7 +86,7 @@ def forward_pass(
         end = states[state_row : state_row + heads].view(*C[group].shape[:3], plan.columns)
         C[group], n[group] = end[..., :d_v], end[..., d_v]
         state_row += heads if keep else 0
-    return h, C, n, m_last, vectors, Kept(states=states, pairs=pairs, dot=dots)
+    return h, C, n, m_last, vectors, attained_at, Kept(states=states, pairs=pairs, dot=dots)
 
 
 def _joined(C: Tensor | None, n: Tensor | None, out: Tensor, d_v: int) -> Tensor:
@@ -101,7 +101,7 @@ def _joined(C: Tensor | None, n: Tensor | None, out: Tensor, d_v: int) -> Tensor
 
 def backward_pass(
     inputs: tuple[Tensor, ...],
-    saved: tuple[Tensor, Tensor, Kept],
+    saved: tuple[Tensor, Tensor, Tensor, Kept],
     out_grads: tuple[Tensor | None, ...],
     plan: Plan,
     normalizer_gradient: bool,
@@ -116,7 +116,7 @@ def backward_pass(
     inputs
         q, k, v, i, f and the initial m.
     saved
-        h, gate vectors and what else `forward_pass` kept.
+        h, gate vectors, `attained_at` and what else `forward_pass` kept.
     out_grads
         Gradients of h and the final C, n, m; None where there is none.
     plan, eps, empty
@@ -126,7 +126,7 @@ def backward_pass(
         Whether the denominator counts.
     """
     q, k, v, i, f, m_start = inputs
-    h, vectors, kept = saved
+    h, vectors, attained_at, kept = saved
     h_grad, C_grad, n_grad, m_grad = out_grads
     d_v, states = v.shape[-1], kept.states
     if h_grad is None:
@@ -170,7 +170,7 @@ def backward_pass(
             inverse = _denominator(dot, gate.floor, eps).reciprocal_()
             h_grad_.load(block.G, first, n_chunks, times=inverse)
             if normalizer_gradient:
-                h_.load(block.dV, first, n_chunks).mul_(block.G)
+                h_.load(block.dV, first, n_chunks, times=block.G)
                 torch.sum(block.dV, -1, out=r_dot)
                 block.G1[..., d_v] = torch.where(dot.abs() > gate.floor, -dot.sign() * r_dot, 0.0)
             G1, dS = block.G1, block.dS
@@ -210,16 +210,8 @@ def backward_pass(
             start = states[group_state : group_state + heads]
             m_start_grad_C[group] = (start * carry_).sum((-1, -2)).view(m_start[group].shape)
         group_row, group_state = group_row + rows, group_state + rows + heads
-    q_dot, k_dot, r_dot = dots.unbind(0)
     i_grad, f_grad, m_start_grad = gate_gradients(
-        i,
-        f,
-        m_start,
-        q_dot=q_dot,
-        k_dot=k_dot,
-        state_dot=state_dot,
-        eps_dot=r_dot.mul_(-eps),
-        m_last_grad=m_grad,
+        f, attained_at, dots=dots, state_dot=state_dot, eps=eps, m_last_grad=m_grad
     )
     i_grad, f_grad = i_grad.to(i.dtype), f_grad.to(f.dtype)
     if empty:

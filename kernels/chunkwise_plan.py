@@ -105,35 +105,47 @@ class Chunked:
     """
 
     def __init__(self, tensor: Tensor, chunk: int) -> None:
-        self.n_full, rest = divmod(tensor.shape[2], chunk)
-        self.rest = rest
-        inside = tensor[:, :, : self.n_full * chunk].unflatten(2, (self.n_full, chunk))
-        self.full = inside.movedim(2, 0)  # [NC, B, H, L, w], a view
-        self.tail = tensor[:, :, self.n_full * chunk :]  # [B, H, rest, w]
+        batch, heads, time, width = tensor.shape
+        self.n_full, self.rest = divmod(time, chunk)
+        self.flat = (batch, heads, chunk)
+        self.tail = tensor[:, :, time - self.rest :]  # [B, H, rest, w]
+        whole = tensor[:, :, : time - self.rest] if self.rest else tensor
+        b, h, t, w = tensor.stride()
+        shape = (self.n_full, batch, heads, chunk, width)
+        self.full = whole.as_strided(shape, (chunk * t, b, h, t, w))
 
     def load(
         self, buffer: Tensor, first: int, n_chunks: int, *, times: Tensor | None = None
     ) -> Tensor:
-        """Copy chunks first ... first + n_chunks to `buffer`, times (rows, chunk, 1); return it."""
-        here = buffer.unflatten(0, (n_chunks, *self.full.shape[1:3]))
-        factor = None if times is None else times.view(*here.shape[:-1], 1)
+        """Copy chunks first ... first + n_chunks to `buffer`, times a buffer; return it."""
+        here, factor = self._shaped(buffer, n_chunks), self._shaped(times, n_chunks)
         n_full = min(n_chunks, self.n_full - first)
-        _write(here[:n_full], self.full[first : first + n_full], factor)
-        if n_full < n_chunks:
-            _write(here[-1, :, :, : self.rest], self.tail, factor, tail=True)
-            here[-1, :, :, self.rest :].zero_()
+        if n_full == n_chunks:
+            _write(here, self._at(first, n_chunks), factor)
+            return buffer
+        _write(here[:n_full], self._at(first, n_full), factor)
+        _write(here[-1, :, :, : self.rest], self.tail, factor, tail=True)
+        here[-1, :, :, self.rest :].zero_()
         return buffer
 
     def store(
         self, buffer: Tensor, first: int, n_chunks: int, *, times: Tensor | None = None
     ) -> None:
-        """Copy `buffer`, times (rows, chunk, 1), to chunks first ... first + n_chunks."""
-        here = buffer.unflatten(0, (n_chunks, *self.full.shape[1:3]))
-        factor = None if times is None else times.view(*here.shape[:-1], 1)
+        """Copy `buffer`, times a buffer, to chunks first ... first + n_chunks."""
+        here, factor = self._shaped(buffer, n_chunks), self._shaped(times, n_chunks)
         n_full = min(n_chunks, self.n_full - first)
-        _write(self.full[first : first + n_full], here[:n_full], factor)
-        if n_full < n_chunks:
-            _write(self.tail, here[-1, :, :, : self.rest], factor, tail=True)
+        if n_full == n_chunks:
+            _write(self._at(first, n_chunks), here, factor)
+            return
+        _write(self._at(first, n_full), here[:n_full], factor)
+        _write(self.tail, here[-1, :, :, : self.rest], factor, tail=True)
+
+    def _at(self, first: int, n_chunks: int) -> Tensor:
+        return self.full if n_chunks == self.n_full else self.full[first : first + n_chunks]
+
+    def _shaped(self, buffer: Tensor | None, n_chunks: int) -> Tensor | None:
+        # [rows, L, w] as [NC, B, H, L, w]
+        return None if buffer is None else buffer.view(n_chunks, *self.flat, buffer.shape[-1])
 
 
 def _write(to: Tensor, of: Tensor, factor: Tensor | None, *, tail: bool = False) -> None:
@@ -141,5 +153,8 @@ def _write(to: Tensor, of: Tensor, factor: Tensor | None, *, tail: bool = False)
     if factor is None:
         to.copy_(of)
         return
-    part = factor[-1, :, :, : to.shape[-2]] if tail else factor[: to.shape[0]]
-    torch.mul(of, part, out=to)
+    if tail:
+        factor = factor[-1, :, :, : to.shape[-2]]
+    elif factor.shape[0] != to.shape[0]:
+        factor = factor[: to.shape[0]]
+    torch.mul(of, factor, out=to)

@@ -87,7 +87,7 @@ def test_gradcheck_meets_both_sides_of_the_floor(draw):
     inputs, state = draw(5, (1, 2, 7, 3, 4))
     options = (3, True, 1e-6, False, True)
     *_, dot = torch.ops.allometry.mlstm_chunkwise(*inputs, *state, *options)
-    vectors, _ = chunk_gates(inputs[3], inputs[4], state[2], 3, 1.0, torch.float64)
+    vectors, _, _ = chunk_gates(inputs[3], inputs[4], state[2], 3, 1.0, torch.float64)
     floor = vectors[4]  # the order of BlockGates
     above = (dot.view_as(floor).abs() > floor).float().mean()
     assert 0.2 < float(above) < 0.8
@@ -312,7 +312,8 @@ def test_kept_statistics_are_float32_for_half_inputs(draw):
     outputs = torch.ops.allometry.mlstm_chunkwise(
         q.bfloat16(), k.bfloat16(), v.bfloat16(), i, f, *state, 16, True, 1e-6, False, True
     )
-    assert [x.dtype for x in outputs[1:]] == [torch.float32] * 7
+    floats = [x.dtype for x in outputs[1:] if x.is_floating_point()]  # all but `attained_at`
+    assert floats == [torch.float32] * 7
 
 
 @pytest.mark.slow
