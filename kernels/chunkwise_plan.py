@@ -118,7 +118,8 @@ class Chunked:
         self, buffer: Tensor, first: int, n_chunks: int, *, times: Tensor | None = None
     ) -> Tensor:
         """Copy chunks first ... first + n_chunks to `buffer`, times a buffer; return it."""
-        here, factor = self._shaped(buffer, n_chunks), self._shaped(times, n_chunks)
+        here = self._shaped(buffer, n_chunks)
+        factor = None if times is None else self._shaped(times, n_chunks)
         n_full = min(n_chunks, self.n_full - first)
         if n_full == n_chunks:
             _write(here, self._at(first, n_chunks), factor)
@@ -132,7 +133,8 @@ class Chunked:
         self, buffer: Tensor, first: int, n_chunks: int, *, times: Tensor | None = None
     ) -> None:
         """Copy `buffer`, times a buffer, to chunks first ... first + n_chunks."""
-        here, factor = self._shaped(buffer, n_chunks), self._shaped(times, n_chunks)
+        here = self._shaped(buffer, n_chunks)
+        factor = None if times is None else self._shaped(times, n_chunks)
         n_full = min(n_chunks, self.n_full - first)
         if n_full == n_chunks:
             _write(self._at(first, n_chunks), here, factor)
@@ -143,9 +145,9 @@ class Chunked:
     def _at(self, first: int, n_chunks: int) -> Tensor:
         return self.full if n_chunks == self.n_full else self.full[first : first + n_chunks]
 
-    def _shaped(self, buffer: Tensor | None, n_chunks: int) -> Tensor | None:
+    def _shaped(self, buffer: Tensor, n_chunks: int) -> Tensor:
         # [rows, L, w] as [NC, B, H, L, w]
-        return None if buffer is None else buffer.view(n_chunks, *self.flat, buffer.shape[-1])
+        return buffer.view(n_chunks, *self.flat, buffer.shape[-1])
 
 
 def _write(to: Tensor, of: Tensor, factor: Tensor | None, *, tail: bool = False) -> None:
