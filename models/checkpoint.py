@@ -2,9 +2,7 @@
 
 import hashlib
 import json
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from torch import Tensor
 
 from allometry.accounting import Shape, TransformerShape, XLSTMShape
 from allometry.errors import InputError
+from allometry.files import replacing
 from allometry.models.build import Model, skeleton
 
 CONFIG_FILE = "config.json"
@@ -44,13 +43,12 @@ def save_model(model: Model, folder: Path | str) -> Path:
         The folder.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: x.detach().cpu().contiguous() for name, x in model.named_parameters()}
     config = json.dumps(config_of(model.shape), indent=2)
     metadata = {"config": config, "sha256": _checksum(tensors)}
-    with _whole(folder / TENSORS_FILE) as partial:
+    with replacing(folder / TENSORS_FILE) as partial:
         save_file(tensors, partial, metadata)
-    with _whole(folder / CONFIG_FILE) as partial:
+    with replacing(folder / CONFIG_FILE) as partial:
         partial.write_text(config + "\n")
     return folder
 
@@ -197,16 +195,3 @@ def _checksum(tensors: Mapping[str, Tensor]) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.view(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
-
-
-@contextmanager
-def _whole(path: Path) -> Iterator[Path]:
-    """Path of a temporary file beside `path` that replaces it once it is on the disk."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        yield partial
-        with partial.open("rb+") as file:
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -131,7 +131,7 @@ def test_a_failed_save_leaves_the_old_model(saved, monkeypatch):
     def full_disk(*_args):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr("allometry.models.checkpoint.os.fsync", full_disk)
+    monkeypatch.setattr("allometry.files.os.fsync", full_disk)
     shape = XLSTMShape(d_model=16, n_layers=1, n_heads=2, vocab_size=20)
     with pytest.raises(OSError, match="no space"):
         save_model(build(shape, seed=1), saved)

@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import os
 from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from allometry.criticism.scorecard import SIMULATED
+from allometry.files import writing
 from allometry.inference.reach import FILE, Reach
 
 EDGES = (1.0, 2.0, 4.0, 10.0, 30.0, 100.0, 1000.0, np.inf)
@@ -54,11 +54,6 @@ def write_reach(runs: pd.DataFrame, path: Path | None = None) -> Path:
         "farthest": float(f"{public['distance'].max():.3g}"),
         "rows": rows,
     }
-    partial = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    with partial.open("w", encoding="utf-8") as file:
-        json.dump(document, file, indent=2)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(target)
+    with writing(target) as partial:
+        partial.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     return target

@@ -5,7 +5,6 @@ again, so that an interrupted scorecard goes on, and scores can be made anew fro
 """
 
 import json
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from allometry.criticism.validate import (
     score_split,
 )
 from allometry.errors import InputError
+from allometry.files import writing
 from allometry.inference import Posterior, Sampler, fit
 from allometry.observations import TABLES, read_runs
 from allometry.observations.registry import locate
@@ -208,10 +208,6 @@ def _baselines(
     fits = fit_baselines(case.split, case.by, bootstraps=bootstraps, seed=seed)
     spent = time.process_time() - began
     document = {"key": key, "cpu": spent, "fits": {n: f.to_json() for n, f in fits.items()}}
-    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with partial.open("w") as file:
-        json.dump(document, file)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    with writing(path) as partial:
+        partial.write_text(json.dumps(document))
     return fits, spent

@@ -1,6 +1,5 @@
 """The ArviZ tree of a posterior, and its file."""
 
-import os
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,6 +10,7 @@ import xarray as xr
 from arviz_base import from_dict
 
 from allometry.errors import InputError
+from allometry.files import writing
 from allometry.inference.derive import Arrays, Derived
 from allometry.inference.groups import Grouping
 from allometry.inference.model import STUDENT_DF, site_shapes
@@ -145,21 +145,12 @@ def save_tree(tree: xr.DataTree, record: Attributes, path: Path) -> None:
     """Write the tree with its record as one NetCDF file, whole or not at all."""
     labelled = tree.copy()
     labelled.attrs = dict(labelled.attrs) | record.to_attributes()
-    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     compress = {
         f"/{name}": {v: {"zlib": True, "complevel": 3} for v in tree[name].data_vars}
         for name in ("log_likelihood", "posterior_predictive", "prior_predictive")
     }
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with writing(path) as partial:
         labelled.to_netcdf(partial, engine="h5netcdf", encoding=compress)
-        with partial.open("rb+") as file:
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError as error:
-        raise InputError(f"cannot be written: {error}", where=str(path)) from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def load_tree(path: Path) -> tuple[xr.DataTree, Record]:

@@ -1,11 +1,11 @@
 """Tables onto disk: whole or not at all."""
 
-import os
 from pathlib import Path
 
 import pandas as pd
 
 from allometry.errors import InputError
+from allometry.files import writing
 
 
 def write_table(table: pd.DataFrame, path: Path) -> Path:
@@ -29,18 +29,8 @@ def write_table(table: pd.DataFrame, path: Path) -> Path:
         what = f"cannot write {kind or 'a file without an ending'}"
         hint = "Name the output .csv, .csv.gz, .parquet or .jsonl."
         raise InputError(what, where=str(path), hint=hint)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            _write(table, temporary, kind)
-            with temporary.open("rb+") as file:
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot be written: {error.strerror}", where=str(path)) from error
+    with writing(path) as partial:
+        _write(table, partial, kind)
     return path
 
 

@@ -1,11 +1,10 @@
 """Figures to files, whole or not at all."""
 
-import os
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from allometry.errors import InputError
+from allometry.files import writing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,20 +32,8 @@ def save_figure(figure: "Figure", path: str | Path, *, dpi: int = 200) -> Path:
     if suffix not in known:
         what = f"no format is called {suffix!r}"
         raise InputError(what, where=str(target), hint=f"Use one of {', '.join(sorted(known))}.")
-    partial = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
-            # No date in the file: the same figure is the same bytes.
-            metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(suffix)
-            figure.savefig(file, format=suffix, dpi=dpi, metadata=metadata)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(target)
-    except OSError as error:
-        what = f"cannot be written: {error.strerror or error}"  # str() names the partial file
-        raise InputError(what, where=str(target)) from error
-    finally:
-        with suppress(OSError):  # a folder that cannot be written has no partial file
-            partial.unlink()
+    # No date in the file: the same figure is the same bytes.
+    metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(suffix)
+    with writing(target) as partial:
+        figure.savefig(partial, format=suffix, dpi=dpi, metadata=metadata)
     return target

@@ -1,14 +1,12 @@
 """A prior as a file: what it is about, in which units, from where, and its distribution."""
 
 import json
-import os
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from allometry.errors import InputError
+from allometry.files import writing
 from allometry.laws import Law, Scale
 from allometry.priors.mixture import Mixture
 
@@ -195,20 +193,8 @@ class PriorFile:
             If it cannot be written.
         """
         target = Path(path)
-        partial = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with partial.open("w", encoding="utf-8") as file:
-                file.write(document_text(self.to_document()))
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(target)
-        except OSError as error:
-            what = f"cannot be written: {error.strerror or error}"  # str() names the partial file
-            raise InputError(what, where=str(target)) from error
-        finally:
-            with suppress(OSError):  # a folder that cannot be written has no partial file
-                partial.unlink()
+        with writing(target) as partial:
+            partial.write_text(document_text(self.to_document()), encoding="utf-8")
         return target
 
 

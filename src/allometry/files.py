@@ -1,0 +1,43 @@
+"""Files that are whole or not there."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from allometry.errors import InputError
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Path of a temporary file beside `path` that takes its place once it is on the disk.
+
+    The folder is made if it is missing. Where the block fails, `path` is as it was before.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield partial
+        with partial.open("rb+") as file:
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        with suppress(OSError):  # a folder that cannot be written has no partial file
+            partial.unlink()
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[Path]:
+    """`replacing`, for what a user asked for.
+
+    Raises
+    ------
+    InputError
+        If the place cannot be written.
+    """
+    try:
+        with replacing(path) as partial:
+            yield partial
+    except OSError as error:
+        what = f"cannot be written: {error.strerror or error}"  # str() names the partial file
+        raise InputError(what, where=str(path)) from error
