@@ -143,14 +143,19 @@ def _config_fields(
 def _shape(architecture: str, params: float, corpus: str | None) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from allometry.accounting import shape_for
+    from allometry.accounting import choose_shape
     from allometry.harness.corpus import read_manifest
 
     if corpus is None:
         raise InputError("--params needs --corpus, which says the vocabulary")
     vocab_size = read_manifest(Path(corpus)).vocab_size
-    shape = shape_for(architecture, params, vocab_size=vocab_size)
-    return {"architecture": architecture, **asdict(shape)}
+    choice = choose_shape(architecture, params, vocab_size=vocab_size)
+    if choice.extrapolated:
+        said = (
+            f"warning: the shapes end before {params:,.0f} params; this one has {choice.params:,}"
+        )
+        stderr.print(said, soft_wrap=True, markup=False, highlight=False)
+    return {"architecture": architecture, **asdict(choice.shape)}
 
 
 def _config(fields: dict[str, Any], tokens: float | None, *, where: str) -> "TrainConfig":

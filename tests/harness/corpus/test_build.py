@@ -152,7 +152,8 @@ def test_a_vocabulary_larger_than_the_dtype_is_refused(tmp_path, documents, caps
     assert main([*arguments, "--dtype", "uint16", *out]) == 2
     error = capsys.readouterr().err.splitlines()
     assert error[0] == "error: a vocabulary of 70002 does not fit uint16, which holds 65536"
-    assert main([*arguments, *out]) == 0  # the folder is free again
+    assert not (tmp_path / "c").exists()
+    assert main([*arguments, *out]) == 0
     assert read_manifest(tmp_path / "c").dtype == "uint32"
 
 

@@ -1,13 +1,17 @@
 import errno
+import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from allometry.accounting import TransformerShape
 from allometry.cli import main
 from allometry.errors import RunError
 from allometry.harness.training import train
@@ -110,6 +114,57 @@ def test_a_damaged_checkpoint_is_named(tmp_path, config):
     path.write_bytes(content)
     with pytest.raises(RunError, match=f"{path.name}: damaged checkpoint"):
         train(run, tmp_path / "run")
+
+
+def _latest(**changes):
+    # The pointer of the checkpoint, with changed values; None takes a value out.
+    def harm(folder):
+        latest = json.loads((folder / "latest.json").read_text()) | changes
+        latest = {name: value for name, value in latest.items() if value is not None}
+        (folder / "latest.json").write_text(json.dumps(latest))
+
+    return harm
+
+
+def _no_tensors(folder):
+    content = b"no tensors here"
+    (folder / "step-000000005.safetensors").write_bytes(content)
+    _latest(sha256=hashlib.sha256(content).hexdigest())(folder)
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        (_latest(sha256=None), "latest.json: damaged checkpoint: no file, sha256 and state"),
+        (_latest(state=3), "latest.json: damaged checkpoint: no file, sha256 and state"),
+        (_latest(file="step-9.safetensors"), "step-9.safetensors: missing checkpoint"),
+        (_latest(state={"mood": 1}), "checkpoint of another version: .*'mood'"),
+        (_no_tensors, "step-000000005.safetensors: damaged checkpoint: "),
+    ],
+)
+def test_a_checkpoint_that_is_none_is_one_line(tmp_path, config, harm, said):
+    run = config(steps=6, log_steps=1, checkpoint_seconds=0.0)
+    with pytest.raises(InterruptedRunError):
+        train(run, tmp_path / "run", progress=interrupt_at(6))
+    harm(tmp_path / "run" / "checkpoint")
+    with pytest.raises(RunError, match=said):
+        train(run, tmp_path / "run")
+
+
+@pytest.mark.parametrize("other", [{"n_layers": 3}, {"d_model": 64}])
+def test_a_checkpoint_of_another_model_is_refused(tmp_path, config, other):
+    run = config(steps=6, log_steps=1, checkpoint_seconds=0.0)
+    foreign = replace(run, shape=TransformerShape(**{**_SMALL, **other}))
+    for name, each in (("run", run), ("foreign", foreign)):
+        with pytest.raises(InterruptedRunError):
+            train(each, tmp_path / name, progress=interrupt_at(6))
+    shutil.rmtree(tmp_path / "run" / "checkpoint")
+    shutil.copytree(tmp_path / "foreign" / "checkpoint", tmp_path / "run" / "checkpoint")
+    with pytest.raises(RunError, match="checkpoint of another model: blocks"):
+        train(run, tmp_path / "run")
+
+
+_SMALL = {"d_model": 32, "n_layers": 2, "n_heads": 2, "vocab_size": 256}
 
 
 def test_a_full_disk_is_one_line_and_leaves_the_checkpoint_before(

@@ -5,6 +5,7 @@ encoded by one process, which writes its shards and then a small record; a secon
 that have a record for the same text. So neither the number of workers nor a kill changes a byte.
 """
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -209,6 +210,9 @@ def _clear(folder: Path) -> None:
             path.unlink()
     for path in (*(folder / PARTS).iterdir(), folder / TOKENIZER, folder / PLAN):
         path.unlink(missing_ok=True)
+    (folder / PARTS).rmdir()
+    with contextlib.suppress(OSError):  # it holds something of its owner's
+        folder.rmdir()
 
 
 def _fields(options: CorpusOptions) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from allometry.harness.files import file_sha256, read_json, replacing, write_jso
 
 LATEST = "latest.json"
 MODEL = "model.safetensors"
+_AGAIN = "Remove the checkpoint folder to start this run from the beginning."
 
 
 def save_checkpoint(
@@ -63,21 +64,28 @@ def load_checkpoint(
     if not (folder / LATEST).is_file():
         return None
     latest = read_json(folder / LATEST)
-    path = folder / latest["file"]
-    if not path.is_file() or file_sha256(path) != latest["sha256"]:
-        state = "damaged" if path.is_file() else "missing"
-        hint = "Remove the checkpoint folder to start this run from the beginning."
-        raise RunError(f"{state} checkpoint", where=str(path), hint=hint)
+    try:
+        path, sha256, state = folder / latest["file"], latest["sha256"], dict(latest["state"])
+    except (KeyError, TypeError, ValueError) as error:
+        what = "damaged checkpoint: no file, sha256 and state in it"
+        raise RunError(what, where=str(folder / LATEST), hint=_AGAIN) from error
+    if not path.is_file() or file_sha256(path) != sha256:
+        found = "damaged" if path.is_file() else "missing"
+        raise RunError(f"{found} checkpoint", where=str(path), hint=_AGAIN)
     _make_optimizer_state(optimizer)
     wanted = _tensors(model, optimizer)
-    with safetensors.safe_open(path, framework="pt") as file, torch.no_grad():
-        if differing := sorted(wanted.keys() ^ set(file.keys())):
-            what = f"checkpoint of another model: {', '.join(differing[:5])}"
-            hint = "Go on with the version of allometry that wrote it, or remove the folder."
-            raise RunError(what, where=str(path), hint=hint)
-        for name, tensor in wanted.items():
-            _fill(tensor, file.get_tensor(name))
-    return dict(latest["state"])
+    try:
+        with safetensors.safe_open(path, framework="pt") as file, torch.no_grad():
+            if differing := _differing(wanted, file):
+                what = f"checkpoint of another model: {', '.join(differing[:5])}"
+                hint = "Go on with the version of allometry that wrote it, or remove the folder."
+                raise RunError(what, where=str(path), hint=hint)
+            for name, tensor in wanted.items():
+                _fill(tensor, file.get_tensor(name))
+    except safetensors.SafetensorError as error:
+        what = f"damaged checkpoint: {error}"
+        raise RunError(what, where=str(path), hint=_AGAIN) from error
+    return state
 
 
 def save_weights(folder: Path, model: nn.Module, *, writes: bool) -> None:
@@ -114,6 +122,17 @@ def _tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Te
         for key, value in optimizer.state.get(parameter, {}).items():
             found[f"optimizer.{key}.{name}"] = value
     return found
+
+
+def _differing(wanted: Mapping[str, Tensor], file: Any) -> list[str]:
+    # Names that only one of the two has, or of other shapes.
+    names = set(file.keys())
+    other = [n for n in wanted if n in names and wanted[n].shape != _shape(file, n)]
+    return sorted(wanted.keys() ^ names) or sorted(other)
+
+
+def _shape(file: Any, name: str) -> torch.Size:
+    return torch.Size(file.get_slice(name).get_shape())
 
 
 def _make_optimizer_state(optimizer: torch.optim.Optimizer) -> None:

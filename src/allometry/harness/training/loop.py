@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from allometry.accounting import count_params, training_flops
-from allometry.errors import InputError
+from allometry.errors import InputError, RunError
 from allometry.harness.corpus import Manifest, TokenRow, manifest_sha256, read_manifest
 from allometry.harness.training.checkpoint import (
     load_checkpoint,
@@ -111,7 +111,7 @@ def _train(
         eps=config.eps,
         fused=True,
     )
-    state = _State(**(load_checkpoint(run.checkpoint, model, optimizer) or {}))
+    state = _state_of(load_checkpoint(run.checkpoint, model, optimizer), run)
     run.cut_curve(state.step)
     run.set_status("running", step=state.step, steps=config.steps)
     clock = Clock(config, world, seconds_before=state.seconds)
@@ -159,6 +159,15 @@ def _train(
         mfu=clock.mfu(),
         loader_share=clock.loader_share(),
     )
+
+
+def _state_of(kept: dict[str, Any] | None, run: RunFolder) -> _State:
+    try:
+        return _State(**(kept or {}))
+    except TypeError as error:  # names the field that is not one
+        what = f"checkpoint of another version: {str(error).split('() ')[-1]}"
+        hint = "Go on with the version of allometry that wrote it, or remove the folder."
+        raise RunError(what, where=str(run.checkpoint), hint=hint) from error
 
 
 def _data(config: TrainConfig) -> tuple[Manifest, TrainingWindows, ValidationWindows]:
