@@ -8,7 +8,7 @@ takes its own. `share_products` is what our matrix products take alone, of our t
 default. Seconds are of CPU time, so that other programs on the machine cost cache and memory
 bandwidth but no turns.
 
-    python benchmarks/mlstm_cpu.py [--json] [--repeats 5] [--threads 1] [--quick]
+    python benchmarks/mlstm_cpu.py [--kinds train step memory] [--repeats 5] [--threads 1] [--json]
 """
 
 import argparse
@@ -208,6 +208,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--quick", action="store_true", help="two shapes, memory at 4k tokens")
+    kinds = ("train", "step", "memory")
+    parser.add_argument("--kinds", nargs="+", choices=kinds, default=kinds)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--peak", choices=["chunkwise", "parallel"], help=argparse.SUPPRESS)
@@ -218,8 +220,10 @@ def main() -> None:
         return
     torch.set_num_threads(args.threads)
     shapes = TRAIN_SHAPES[::3][:2] if args.quick else TRAIN_SHAPES
-    rows = train_rows(args.repeats, shapes) + step_rows(args.repeats)
-    rows += memory_rows((4096,) if args.quick else MEMORY_LENGTHS)
+    rows = train_rows(args.repeats, shapes) if "train" in args.kinds else []
+    rows += step_rows(args.repeats) if "step" in args.kinds else []
+    lengths = (4096,) if args.quick else MEMORY_LENGTHS
+    rows += memory_rows(lengths) if "memory" in args.kinds else []
     if args.json:
         about = {"torch": torch.__version__, "cpu": platform.processor(), "threads": args.threads}
         print(json.dumps({**about, "rows": rows}, indent=2))
