@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from allometry.cli import main
 from allometry.errors import AllometryError
 from allometry.inference import Sampler, fit
 
@@ -72,6 +73,24 @@ def test_own_law_has_one_exponent_and_its_terms_in_published_units(load):
         direct = found["E"] + found["A"] * 5e9**-0.3 + found["B"] * 4e10**-0.3
     assert found["alpha"] == found["beta"] == pytest.approx(0.3)
     assert float(loss) == pytest.approx(float(direct), rel=1e-12)
+
+
+def test_the_first_sweep_plans_both_sides_of_every_valley(load, tmp_path, capsys, monkeypatch):
+    first_sweep, given = load("first_sweep"), []
+    monkeypatch.setattr(first_sweep, "allometry", lambda *words: given.append([*map(str, words)]))
+    assert first_sweep.main(output=tmp_path, workers=1) == 0
+    (plan,) = (words for words in given if words[:2] == ["sweep", "plan"])
+    corpus = plan.index("--corpus")  # not built here: its vocabulary is what the plan takes of it
+    plan[corpus : corpus + 2] = ["--vocab-size", "512"]
+    assert main(plan) == 0
+    assert "warning" not in capsys.readouterr().err  # of valleys that are one-sided
+    table = pd.read_csv(tmp_path / "plan.csv")
+    valleys = table.groupby(["architecture", "budget"])
+    assert (valleys.size() == 5).all()
+    assert len(valleys) == 6
+    assert (table.flops / table.budget - 1).abs().max() < 0.02
+    # Two minutes on two cores at the 6e9 FLOP/s that models of this size reach.
+    assert table.flops.sum() / 6e9 < 2 * 120
 
 
 @pytest.mark.slow

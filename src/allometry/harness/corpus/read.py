@@ -1,6 +1,8 @@
 """Read a corpus while training: shards mapped into memory, seen as one long row of tokens."""
 
+from bisect import bisect_right
 from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -41,26 +43,27 @@ class TokenRow:
                 hint = "Run allometry corpus check on the folder, and build it again."
                 raise InputError(f"damaged shard: {state}", where=str(path), hint=hint)
             if size:
-                maps.append(np.memmap(path, dtype=dtype, mode="r"))
+                # A plain view: to slice a memmap costs more than to copy a window of it.
+                maps.append(np.asarray(np.memmap(path, dtype=dtype, mode="r")))
         self._maps = maps
-        self._ends = np.cumsum([len(tokens) for tokens in maps])
+        self._ends = list(accumulate(len(tokens) for tokens in maps))
 
     def __len__(self) -> int:
-        return int(self._ends[-1])
+        return self._ends[-1]
 
     def windows(self, starts: Sequence[int] | Tokens, length: int) -> Tokens:
         """Tokens of windows, shape (windows, length), int64, on from each of `starts`."""
         rows = np.empty((len(starts), length), dtype=np.int64)
-        for row, start in zip(rows, starts, strict=True):
-            self._read_into(row, int(start))
+        for row, start in zip(rows, map(int, starts), strict=True):
+            self._read_into(row, start)
         return rows
 
     def _read_into(self, row: Tokens, start: int) -> None:
-        shard = int(np.searchsorted(self._ends, start, side="right"))
+        shard = bisect_right(self._ends, start)
         filled = 0
         while filled < len(row):
             tokens = self._maps[shard]
-            offset = start + filled - (int(self._ends[shard]) - len(tokens))
+            offset = start + filled - (self._ends[shard] - len(tokens))
             part = tokens[offset : offset + len(row) - filled]
             row[filled : filled + len(part)] = part
             filled += len(part)
