@@ -29,6 +29,7 @@ def run_command(
     address: str = "",
     option: Annotated[list[str] | None, Many] = None,
     setting: Annotated[list[str] | None, Parameter(name="--set", consume_multiple=True)] = None,
+    logger: Annotated[list[str] | None, Parameter(negative=())] = None,
     retry_failed: bool = False,
     json: bool = False,
 ) -> int:
@@ -59,6 +60,8 @@ def run_command(
         Parameter of the Slurm jobs, as submitit names it: ``slurm_partition=gpu``.
     setting
         Field of every run's training: ``schedule=wsd validation_tokens=65536``.
+    logger
+        ``wandb``, ``mlflow`` or ``tensorboard``, told of every run; may be repeated.
     retry_failed
         Try runs that failed before once more.
     json
@@ -75,7 +78,12 @@ def run_command(
     )
 
     folder = open_sweep(
-        read_plan(plan), output, corpus=corpus, threads=threads, settings=_pairs(setting) or None
+        read_plan(plan),
+        output,
+        corpus=corpus,
+        threads=threads,
+        settings=_pairs(setting) or None,
+        loggers=logger or (),
     )
     if retry_failed:
         folder.forget_failures()

@@ -1,5 +1,6 @@
 """A real sweep: corpus, plan, training, kill, table."""
 
+import json
 import math
 import subprocess
 import sys
@@ -23,6 +24,21 @@ from allometry.harness.sweep.entry import train_row
 from allometry.observations import read_runs
 
 SETTINGS = {"validation_tokens": 512, "validation_points": 2, "checkpoint_seconds": 0.0}
+STAND_IN = """
+from pathlib import Path
+def init(*, name, config, dir):
+    return Run(Path(dir) / "told.txt", name)
+class Run:
+    def __init__(self, path, name):
+        self.file = path.open("w")
+        print(name, file=self.file)
+    def log(self, values, step):
+        if "val_loss" in values:
+            print(values["val_loss"], file=self.file)
+    def finish(self):
+        self.file.close()
+"""
+"""A client of a tracker that keeps what it is told in the run's folder."""
 CLOCK = ["seconds", "tokens_per_second", "mfu", "loader_share"]
 
 
@@ -66,6 +82,25 @@ def test_a_row_becomes_the_run_that_it_says(corpus, plan, tmp_path):
     assert curves.val_loss.dropna().iloc[-1] == made["loss"]
 
 
+def test_a_sweep_tells_a_tracker_of_its_runs(corpus, plan, tmp_path, monkeypatch):
+    (tmp_path / "wandb.py").write_text(STAND_IN)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "wandb", raising=False)
+    folder = open_sweep(
+        plan, tmp_path / "sweep", corpus=corpus, settings=SETTINGS, loggers=["wandb"]
+    )
+    row = plan.iloc[0].to_dict()
+    run = folder.run_path(row["run_id"])
+    run.mkdir()
+    train_row(row, run, folder.config())
+    sys.modules.pop("wandb", None)
+    name, *losses = (run / "told.txt").read_text().split()
+    assert name == row["run_id"]
+    made = json.loads((run / "result.json").read_text())
+    assert float(losses[-1]) == made["loss"]
+    assert len(losses) == SETTINGS["validation_points"]
+
+
 @pytest.mark.slow
 def test_a_killed_training_sweep_ends_in_the_undisturbed_table(corpus, plan, tmp_path):
     undisturbed = open_sweep(plan, tmp_path / "undisturbed", corpus=corpus, settings=SETTINGS)
@@ -99,11 +134,18 @@ def test_a_killed_training_sweep_ends_in_the_undisturbed_table(corpus, plan, tmp
     assert read.flops.to_numpy() == pytest.approx(plan.flops.to_numpy(), rel=1e-12)
 
 
-def test_what_does_not_fit_is_told_before_anything_starts(corpus, plan, tmp_path, capsys):
+def test_what_does_not_fit_is_told_before_anything_starts(
+    corpus, plan, tmp_path, capsys, monkeypatch
+):
     with pytest.raises(InputError, match="models of 64 vocabulary rows"):
         open_sweep(plan.assign(vocab_size=64), tmp_path / "a", corpus=corpus)
     with pytest.raises(InputError, match="no_such_field"):
         open_sweep(plan, tmp_path / "b", corpus=corpus, settings={"no_such_field": 1})
+    with pytest.raises(InputError, match="no logger 'x'; there are wandb, mlflow, tensorboard"):
+        open_sweep(plan, tmp_path / "d", corpus=corpus, loggers=["x"])
+    monkeypatch.setitem(sys.modules, "mlflow", None)  # as if it were not installed
+    with pytest.raises(InputError, match="mlflow is not installed"):
+        open_sweep(plan, tmp_path / "d", corpus=corpus, loggers=["mlflow"])
     with pytest.raises(InputError, match="the plan sets steps"):
         open_sweep(plan, tmp_path / "c", corpus=corpus, settings={"steps": 1})
     file = write_plan(plan, tmp_path / "plan.csv")

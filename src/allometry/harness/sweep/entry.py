@@ -1,6 +1,7 @@
 """From a row of a plan to a finished training run: the one place where a sweep meets training."""
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,10 +27,13 @@ def train_row(row: Mapping[str, Any], folder: Path, config: SweepConfig) -> None
         If the kernels of this device disagree with their reference: nothing is trained then.
     """
     from allometry.harness.training import train
+    from allometry.harness.training.loggers import open_logger
 
     run = train_config(row, config)
     _check_kernels(run.device)
-    train(run, folder)
+    with ExitStack() as stack:
+        loggers = [stack.enter_context(open_logger(name, run, folder)) for name in config.loggers]
+        train(run, folder, loggers=loggers)
 
 
 def train_config(row: Mapping[str, Any], config: SweepConfig) -> "TrainConfig":

@@ -11,7 +11,7 @@
 
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from math import isclose
 from pathlib import Path
@@ -41,12 +41,15 @@ class SweepConfig:
         CPU threads of a run.
     settings : dict
         Further fields of every run's `TrainConfig`.
+    loggers : sequence of str
+        Experiment trackers that every run tells; see `allometry.harness.training.loggers`.
     """
 
     corpus: str
     entry: str = ENTRY
     threads: int = 1
     settings: dict[str, Any] | None = None
+    loggers: Sequence[str] = ()
 
 
 class SweepFolder:

@@ -1,5 +1,6 @@
 """Run a sweep: check everything that can be checked, then hand the folder to an executor."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ def open_sweep(
     corpus: Path,
     threads: int = 1,
     settings: dict[str, Any] | None = None,
+    loggers: Sequence[str] = (),
 ) -> SweepFolder:
     """Make a sweep's folder for training runs, or take up the one that is there.
 
@@ -35,6 +37,8 @@ def open_sweep(
         CPU threads of a run.
     settings : dict, optional
         Further fields of every run's `TrainConfig`.
+    loggers : sequence of str
+        Experiment trackers that every run tells: wandb, mlflow, tensorboard.
 
     Raises
     ------
@@ -42,17 +46,25 @@ def open_sweep(
         If the corpus does not fit the plan, a setting is unknown, or the folder holds another
         sweep.
     """
+    from allometry.harness.training.loggers import require_logger  # it brings torch
+
     if threads < 1:
         raise InputError(f"threads must be at least 1, got {threads}")
     manifest = read_manifest(corpus)
     config = SweepConfig(
-        corpus=str(corpus.resolve()), entry=ENTRY, threads=threads, settings=settings
+        corpus=str(corpus.resolve()),
+        entry=ENTRY,
+        threads=threads,
+        settings=settings,
+        loggers=tuple(loggers),
     )
     if small := sorted(set(plan.vocab_size[plan.vocab_size < manifest.vocab_size])):
         what = f"the plan has models of {small[0]} vocabulary rows, the corpus's tokenizer "
         hint = f"Plan with --corpus {corpus}, which takes its vocabulary."
         raise InputError(what + f"{manifest.vocab_size} tokens", where=str(corpus), hint=hint)
     train_config(plan_records(plan)[0], config)  # an unknown setting is told before anything starts
+    for name in loggers:
+        require_logger(name)
     return SweepFolder.create(path, plan, config)
 
 

@@ -58,9 +58,13 @@ LOGGERS: dict[str, Callable[[TrainConfig, Path], AbstractContextManager[Listener
 
 def open_logger(name: str, config: TrainConfig, folder: Path) -> AbstractContextManager[Listener]:
     """Logger of a name, or an InputError that lists the names."""
-    if name not in LOGGERS:
-        raise InputError(f"no logger {name!r}; there are {', '.join(LOGGERS)}")
-    return LOGGERS[name](config, folder)
+    return _known(name)(config, folder)
+
+
+def require_logger(name: str) -> None:
+    """Refuse a logger that there is not, or whose client is not installed."""
+    _known(name)
+    _client(name, name)
 
 
 def numbers(report: StepReport) -> dict[str, float]:
@@ -68,6 +72,12 @@ def numbers(report: StepReport) -> dict[str, float]:
     names = ("tokens", "train_loss", "val_loss", "learning_rate", "grad_norm")
     values = {name: getattr(report, name) for name in (*names, "tokens_per_second", "mfu")}
     return {name: float(value) for name, value in values.items() if value is not None}
+
+
+def _known(name: str) -> Callable[[TrainConfig, Path], AbstractContextManager[Listener]]:
+    if name not in LOGGERS:
+        raise InputError(f"no logger {name!r}; there are {', '.join(LOGGERS)}")
+    return LOGGERS[name]
 
 
 def _client(module: str, extra: str) -> Any:
