@@ -1,6 +1,5 @@
 """Latency of models, sizes, contexts, batches and devices that were not timed."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import jax
@@ -11,12 +10,10 @@ import pandas as pd
 
 from allometry.accounting import Shape
 from allometry.accounting.devices import Device
+from allometry.decisions.latency_effects import Effects, cell_of
 from allometry.errors import InputError
 from allometry.inference import interval_columns
-from allometry.inference.latency_arrays import cell_name, setting_name
-from allometry.inference.latency_model import LAUNCH_SPREAD
 from allometry.inference.latency_posterior import LatencyPosterior
-from allometry.inference.latency_settings import new_settings
 from allometry.inference.latency_work import shapes_of, table_work
 from allometry.laws.latency import log_seconds
 from allometry.laws.latency_parts import LatencyParts
@@ -112,7 +109,7 @@ def predict_latency(
         **interval_columns("run_seconds", draws.run_seconds),
         probability_memory_bound=bound.mean(axis=0),
         bottleneck=[list(kinds)[index] for index in most],
-        timed=[_cell(row) in known for _, row in table.iterrows()],
+        timed=[cell_of(row) in known for _, row in table.iterrows()],
     )
 
 
@@ -190,7 +187,7 @@ def latency_draws(
                 for kind in kinds:
                     found[kind][:, part] = np.asarray(getattr(parts, kind))
     parts = LatencyParts(**found)  # type: ignore[arg-type]
-    drawn = _Effects(posterior, rng, common=common)
+    drawn = Effects(posterior, rng, common=common)
     launch, worked, shared, noise = (np.empty((n, len(table))) for _ in range(4))
     for position, (_, row) in enumerate(table.iterrows()):
         launch[:, position], worked[:, position] = drawn.of_cell(row)
@@ -202,68 +199,9 @@ def latency_draws(
     return LatencyDraws(seconds=np.exp(logs), run_seconds=np.exp(logs + noise), parts=parts)
 
 
-class _Effects:
-    """Effects of cells and settings: those of timed ones, new ones for others, each drawn once."""
-
-    def __init__(
-        self, posterior: LatencyPosterior, rng: np.random.Generator, *, common: bool
-    ) -> None:
-        self._posterior, self._rng, self._common = posterior, rng, common
-        self._work_spread = np.exp(posterior.draws("log_work_spread"))
-        self._known: dict[str, tuple[Draws, Draws]] = {}
-        self._beyond: dict[str, Draws] = {}
-        known = posterior.idata["constant_data"]
-        prompts = pd.Series(known["prefill_length"].to_numpy())
-        self._longest = prompts.groupby(known["setting_index"].to_numpy()).max().to_dict()
-        names = posterior.idata["posterior"]["setting"].to_numpy()
-        self._index = {str(name): i for i, name in enumerate(names)}
-
-    def of_cell(self, row: pd.Series) -> tuple[Draws, Draws]:
-        cell = _cell(row)
-        found = self._posterior.cell_effects(cell)
-        return self._new(cell, row, self._new_cell) if found is None else found
-
-    def of_setting(self, row: pd.Series) -> tuple[Draws, Draws]:
-        setting = setting_name(_cell(row), float(row["batch_size"]))
-        found = self._posterior.setting_effects(setting)
-        if found is None:
-            return self._new(setting, row, self._new_setting)
-        doublings = np.log2(float(row["prefill_length"]) / self._longest[self._index[setting]])
-        if doublings <= 0:
-            return found
-        # Kernels change with the prompt too: a random walk, one kernel spread a doubling.
-        if setting not in self._beyond:
-            self._beyond[setting] = self._rng.normal(size=self._posterior.n_draws)
-        spread = self._posterior.kernel_spread(str(row["architecture"]), str(row["quantity"]))
-        return found[0] + np.sqrt(doublings) * spread * self._beyond[setting], found[1]
-
-    def _new(
-        self, name: str, row: pd.Series, draw: Callable[[pd.Series], tuple[Draws, Draws]]
-    ) -> tuple[Draws, Draws]:
-        if self._common:
-            name = f"{row['architecture']}/{row['quantity']}/{draw.__name__}"
-        if name not in self._known:
-            self._known[name] = draw(row)
-        return self._known[name]
-
-    def _new_cell(self, row: pd.Series) -> tuple[Draws, Draws]:
-        n = self._posterior.n_draws
-        launch = LAUNCH_SPREAD * self._rng.normal(size=n)
-        return launch, self._work_spread * self._rng.normal(size=n)
-
-    def _new_setting(self, row: pd.Series) -> tuple[Draws, Draws]:
-        phase = str(row["architecture"]), str(row["quantity"])
-        drawn = new_settings(self._posterior.kernel_spread(*phase) ** 2, self._rng)
-        return drawn.effect, drawn.scale
-
-
 def _device_effects(posterior: LatencyPosterior, rng: np.random.Generator) -> dict[str, Draws]:
     return {
         c.name: np.exp(DEVICE_LOG_SD[c.kind] * rng.normal(size=(posterior.n_draws, 1)))
         for c in posterior.law.coefficients
         if c.kind in CEILINGS or c.timed
     }
-
-
-def _cell(row: pd.Series) -> str:
-    return cell_name(str(row["architecture"]), float(row["params"]), str(row["quantity"]))
