@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-if TYPE_CHECKING:
-    import pandas as pd
+from allometry.cli.asking import answered, short
 
+if TYPE_CHECKING:
     from allometry.accounting import Device
+    from allometry.inference import LatencyPosterior, Posterior
 
 Whole = Annotated[list[int], Parameter(consume_multiple=True)]
 Numbers = Annotated[list[float], Parameter(consume_multiple=True)]
@@ -101,8 +102,8 @@ def fit_command(
     device: str | None = None,
     law: Literal["auto", "roofline", "roofline-two-kernels"] = "auto",
     method: Literal["nuts", "laplace"] = "laplace",
-    chains: int = 4,
-    draws: int = 300,
+    chains: int | None = None,
+    draws: int | None = None,
     seed: int = 0,
     json: bool = False,
 ) -> int:
@@ -125,9 +126,9 @@ def fit_command(
     method
         laplace, the Gaussian at the mode; or nuts, which samples the posterior itself.
     chains
-        Chains of draws.
+        Chains of draws; by default 4.
     draws
-        Draws of each chain; nuts goes on where they are too few.
+        Draws of each chain, by default 300; nuts goes on where they are too few.
     seed
         Seed of everything random.
     json
@@ -141,7 +142,8 @@ def fit_command(
     if not output.absolute().parent.is_dir():
         what = f"no folder {output.parent}"
         raise InputError(what, where=str(output), hint="Make it, or write elsewhere.")
-    sampler = LatencySampler(method=method, chains=chains, draws=draws)
+    given = {"chains": chains, "draws": draws}
+    sampler = LatencySampler(method=method, **{k: v for k, v in given.items() if v is not None})
     prepare_jax()
     with stages() as bar:
         posterior = fit_latency(
@@ -224,19 +226,14 @@ def predict_command(
 
     import pandas as pd
 
-    from allometry.cli.output import emit
-    from allometry.cli.runtime import prepare_jax
     from allometry.decisions.latency import predict_latency
-    from allometry.inference import LatencyPosterior
 
-    prepare_jax()
+    loaded = loaded_timings(posterior)
     names = ["architecture", "params", "prefill_length", "batch_size"]
     grid = product(architecture, params, prefill_lengths, batch_sizes or [1])
     points = pd.DataFrame(list(grid), columns=names).assign(quantity=quantity)
-    loaded = LatencyPosterior.load(posterior)
     table = predict_latency(loaded, points, device=device_named(device), force=force)
-    emit(table if json else short(table), as_json=json)
-    return 0
+    return answered(table, as_json=json)
 
 
 def device_named(name: str | None) -> "Device | None":
@@ -246,6 +243,18 @@ def device_named(name: str | None) -> "Device | None":
     return None if name is None else named_device(name)
 
 
-def short(table: "pd.DataFrame") -> "pd.DataFrame":
-    """The table a person reads: medians and 90 % ends; --json has all."""
-    return table[[name for name in table.columns if not name.endswith(("_q25", "_q75"))]]
+def loaded_timings(path: Path) -> "LatencyPosterior":
+    """A latency posterior from its file, once JAX is set up."""
+    from allometry.cli.runtime import prepare_jax
+    from allometry.inference import LatencyPosterior
+
+    prepare_jax()
+    return LatencyPosterior.load(path)
+
+
+def loaded_both(loss: Path, latency: Path) -> "tuple[Posterior, LatencyPosterior]":
+    """A loss and a latency posterior from their files."""
+    from allometry.inference import Posterior
+
+    timings = loaded_timings(latency)
+    return Posterior.load(loss), timings

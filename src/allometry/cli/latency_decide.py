@@ -3,7 +3,16 @@
 from pathlib import Path
 from typing import Literal
 
-from allometry.cli.latency import Numbers, Quantity, Whole, Words, device_named, short
+from allometry.cli.asking import answered, check_picture, write_picture
+from allometry.cli.latency import (
+    Numbers,
+    Quantity,
+    Whole,
+    Words,
+    device_named,
+    loaded_both,
+    loaded_timings,
+)
 
 Bound = Literal["context", "batch"]
 
@@ -46,15 +55,10 @@ def frontier_command(
     json
         Print one JSON document.
     """
-    from allometry.cli.output import emit
-    from allometry.cli.runtime import prepare_jax
     from allometry.decisions.serving import serving_frontier
-    from allometry.inference import LatencyPosterior, Posterior
 
-    prepare_jax()
     table = serving_frontier(
-        Posterior.load(loss),
-        LatencyPosterior.load(latency),
+        *loaded_both(loss, latency),
         context_length=context_length,
         tokens_per_param=tokens_per_param,
         batch_size=batch_size,
@@ -63,8 +67,7 @@ def frontier_command(
         device=device_named(device),
         force=force,
     )
-    emit(table if json else short(table), as_json=json)
-    return 0
+    return answered(table, as_json=json)
 
 
 def crossover_command(
@@ -110,15 +113,10 @@ def crossover_command(
 
     import pandas as pd
 
-    from allometry.cli.asking import check_picture, write_picture
-    from allometry.cli.output import emit
-    from allometry.cli.runtime import prepare_jax
     from allometry.decisions.crossover import crossover_batch, crossover_context
-    from allometry.inference import LatencyPosterior
 
     check_picture(plot)
-    prepare_jax()
-    loaded = LatencyPosterior.load(posterior)
+    loaded = loaded_timings(posterior)
     models = product(architecture, params)
     if of == "context":
         rows = [
@@ -137,8 +135,7 @@ def crossover_command(
         from allometry.plots.latency_decide import draw_crossover
 
         write_picture(draw_crossover(table), plot)
-    emit(table if json else short(table), as_json=json)
-    return 0
+    return answered(table, as_json=json)
 
 
 def break_even_command(
@@ -183,15 +180,10 @@ def break_even_command(
 
     import pandas as pd
 
-    from allometry.cli.asking import check_picture, write_picture
-    from allometry.cli.output import emit
-    from allometry.cli.runtime import prepare_jax
     from allometry.decisions.serving import break_even_context
-    from allometry.inference import LatencyPosterior, Posterior
 
     check_picture(plot)
-    prepare_jax()
-    losses, timings = Posterior.load(loss), LatencyPosterior.load(latency)
+    losses, timings = loaded_both(loss, latency)
     rows = [
         break_even_context(
             losses,
@@ -210,8 +202,7 @@ def break_even_command(
         from allometry.plots.latency_decide import draw_crossover
 
         write_picture(draw_crossover(table), plot)
-    emit(table if json else short(table), as_json=json)
-    return 0
+    return answered(table, as_json=json)
 
 
 def cost_command(
@@ -268,17 +259,13 @@ def cost_command(
     json
         Print one JSON document.
     """
-    from allometry.cli.asking import check_picture, write_picture
-    from allometry.cli.output import emit, stderr
-    from allometry.cli.runtime import prepare_jax
+    from allometry.cli.output import stderr
     from allometry.decisions.serving_cost import lifetime_cost
-    from allometry.inference import LatencyPosterior, Posterior
 
     check_picture(plot)
-    prepare_jax()
-    timings = LatencyPosterior.load(latency)
+    losses, timings = loaded_both(loss, latency)
     table = lifetime_cost(
-        Posterior.load(loss),
+        losses,
         timings,
         architecture or timings.record.architectures,
         target_loss=target_loss,
@@ -305,5 +292,4 @@ def cost_command(
         from allometry.plots.latency_decide import draw_lifetime_cost
 
         write_picture(draw_lifetime_cost(table), plot)
-    emit(table if json else short(table), as_json=json)
-    return 0
+    return answered(table, as_json=json)

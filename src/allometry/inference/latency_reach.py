@@ -14,7 +14,7 @@ far more narrowly than any neighbour could. The reach is drawn from these effect
 grid, and matters for batches that were not timed.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -29,12 +29,12 @@ Chain = Mapping[float, Draws]
 """Effects u of the settings of one cell, (draw,) each, by log2 of the batch."""
 
 
-def reach_draws(chains: list[Chain], spread: Draws, rng: np.random.Generator) -> Draws:
+def reach_draws(chains: Sequence[Chain], spread: Draws, rng: np.random.Generator) -> Draws:
     """Draws of the correlation of a batch and twice that batch, shape (draw,).
 
     Parameters
     ----------
-    chains : list of mapping
+    chains : sequence of mapping
         Effects of the settings of each cell; cells of one setting say nothing.
     spread : ndarray, shape (draw,)
         Their standard deviation tau.
