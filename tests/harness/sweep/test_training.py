@@ -10,17 +10,20 @@ import pandas as pd
 import pytest
 
 from allometry.cli import main
-from allometry.errors import InputError
+from allometry.errors import InputError, KernelError
 from allometry.harness.sweep import (
     LocalExecutor,
     Recipe,
+    SweepStatus,
     collect_sweep,
     open_sweep,
     plan_token_param,
     run_sweep,
     write_plan,
 )
-from allometry.harness.sweep.entry import train_row
+from allometry.harness.sweep.entry import _check_kernels, train_row
+from allometry.harness.sweep.worker import work
+from allometry.kernels import check
 from allometry.observations import read_runs
 
 SETTINGS = {"validation_tokens": 512, "validation_points": 2, "checkpoint_seconds": 0.0}
@@ -80,6 +83,22 @@ def test_a_row_becomes_the_run_that_it_says(corpus, plan, tmp_path):
     assert {name: made[name] for name in same} == {name: row[name] for name in same}
     assert 0 < made["loss"] < math.log(256)  # better than a blind guess
     assert curves.val_loss.dropna().iloc[-1] == made["loss"]
+
+
+def test_a_device_whose_kernels_are_wrong_trains_nothing(corpus, plan, tmp_path, monkeypatch):
+    right = check.mlstm
+
+    def wrong(*args, **kwargs):
+        h, state = right(*args, **kwargs)
+        return 1.01 * h, state
+
+    monkeypatch.setattr(check, "mlstm", wrong)
+    _check_kernels.cache_clear()
+    folder = open_sweep(plan, tmp_path / "sweep", corpus=corpus, settings=SETTINGS)
+    with pytest.raises(KernelError, match=r"mLSTM chunkwise kernels on cpu: .* differ from"):
+        work(folder)
+    assert SweepStatus(folder).table().state.tolist() == ["waiting"] * len(plan)
+    assert not list(folder.path.glob("runs/*/config.json"))
 
 
 def test_a_sweep_tells_a_tracker_of_its_runs(corpus, plan, tmp_path, monkeypatch):
