@@ -8,16 +8,13 @@ from latency_simulation import simulate_latency
 from allometry.cli import main
 
 
-@pytest.fixture
-def timings_file(tmp_path):
-    path = tmp_path / "timings.csv"
-    simulate_latency(1).drop(columns="exact").assign(device="h100-sxm").to_csv(path, index=False)
-    return path
-
-
-def test_fit_writes_a_posterior_and_names_the_data_sheet(timings_file, tmp_path, capsys):
-    out = tmp_path / "fit.nc"
-    argv = ["latency", "fit", str(timings_file), "-o", str(out)]
+def test_fit_writes_a_posterior_and_names_the_data_sheet(tmp_path, capsys):
+    """Of another tool's column of times, with what it did not record."""
+    out, timings = tmp_path / "fit.nc", tmp_path / "timings.csv"
+    table = simulate_latency(1).drop(columns="exact").rename(columns={"seconds": "wall"})
+    table.to_csv(timings, index=False)
+    argv = ["latency", "fit", str(timings), "-o", str(out)]
+    argv += ["--alias", "wall=seconds", "--set", "device=h100-sxm"]
     options = ["--law", "roofline", "--draws", "100", "--json"]
     assert main([*argv, *options]) == 0
     document = json.loads(capsys.readouterr().out)
@@ -113,6 +110,7 @@ def test_break_even_gives_a_context_for_each_batch(fitted_file, fitted_latency_f
         (["predict", "no.nc", "--architecture", "xlstm", "--params", "1", "--prefill-lengths", "1"],
          "no.nc"),
         (["fit", "no.csv", "-o", "x.nc"], "no.csv"),
+        (["fit", "no.csv", "-o", "x.nc", "--set", "n_layers"], "--set n_layers=32"),
         (["fit", "xlstm", "-o", "x.nc"], "table xlstm: holds runs"),
         (["fit", "xlstm", "-o", "x.nc", "--chains", "0"], "chains 0 (at least 1)"),
         (["fit", "xlstm", "-o", "no/such/folder/x.nc"], "no folder"),

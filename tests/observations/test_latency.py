@@ -32,6 +32,13 @@ def test_a_clean_table_passes_without_a_word():
     assert latency.table["status"].tolist() == ["ok"] * 3
 
 
+def test_rows_that_repeat_another_exactly_are_told():
+    twice = read_latency(pd.concat([table(), table().iloc[:1]]))
+    assert len(twice.table) == 4
+    assert any("1 row(s) repeat another" in w for w in twice.warnings)
+    assert not any("repeat" in w for w in read_latency(table(seconds=[0.01, 0.2, 0.01])).warnings)
+
+
 def test_other_names_and_extra_widths_are_kept():
     latency = read_latency(
         table(head_dim_qk=[64, 64, 64], vocab_size=50_304, n_kv_heads=[4, None, None])

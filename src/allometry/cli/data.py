@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 import cyclopts
 
 from allometry.cli.output import emit, stderr
-from allometry.errors import InputError
+from allometry.cli.pairs import parse_pairs
 
 Aliases = Annotated[list[str] | None, cyclopts.Parameter(name="--alias", negative="")]
 Excludes = Annotated[list[str] | None, cyclopts.Parameter(name="--exclude", negative="")]
@@ -184,24 +184,6 @@ def check_command(
 def emit_line(text: str) -> None:
     """Print one line of an answer that a person reads."""
     print(text)
-
-
-def parse_pairs(pairs: list[str] | None, *, option: str) -> dict[str, str]:
-    """Split ``COLUMN=NAME`` arguments at their last equals sign.
-
-    Examples
-    --------
-    >>> parse_pairs(["eval/loss=loss", "a=b=params"], option="--alias")
-    {'eval/loss': 'loss', 'a=b': 'params'}
-    """
-    parsed = {}
-    for pair in pairs or []:
-        column, equals, name = pair.rpartition("=")
-        if not (column and equals and name):
-            hint = f"Write {option} COLUMN=NAME, such as {option} eval/loss=loss."
-            raise InputError(f"{pair!r} is not COLUMN=NAME", where=option, hint=hint)
-        parsed[column] = name
-    return parsed
 
 
 def _describe(runs: Any) -> dict[str, Any]:

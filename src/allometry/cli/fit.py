@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from allometry.cli.pairs import parse_pairs
+
 
 def fit_command(
     runs: str,
@@ -127,7 +129,9 @@ def fit_command(
         for name in prior or []
     ]
     sampler = Sampler(method=method, chains=chains, draws=draws, warmup=warmup, target=target)
-    checked = read_runs(runs, aliases=_pairs(alias or []), exclude=exclude or None, by=by)
+    checked = read_runs(
+        runs, aliases=parse_pairs(alias, option="--alias"), exclude=exclude or None, by=by
+    )
     if holdout == "largest":
         checked = without_largest(checked, by=by)
     with stages() as bar, warnings.catch_warnings():
@@ -181,15 +185,3 @@ def fit_command(
     }
     emit(answer if json else answer | short, as_json=json)
     return 0 if convergence.converged else 1
-
-
-def _pairs(texts: list[str]) -> dict[str, str]:
-    from allometry.errors import InputError
-
-    pairs = {}
-    for text in texts:
-        left, equals, right = text.rpartition("=")
-        if not (left and equals and right):
-            raise InputError(f"{text!r} is not COLUMN=NAME", where="--alias")
-        pairs[left] = right
-    return pairs

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from allometry.cli.asking import answered, short
+from allometry.cli.pairs import parse_pairs
 
 if TYPE_CHECKING:
     from allometry.accounting import Device
@@ -15,6 +16,7 @@ Whole = Annotated[list[int], Parameter(consume_multiple=True)]
 Numbers = Annotated[list[float], Parameter(consume_multiple=True)]
 Words = Annotated[list[str], Parameter(consume_multiple=True)]
 Quantity = Literal["ttft", "step_time"]
+Pairs = Annotated[list[str] | None, Parameter(negative="")]
 
 
 def bench_command(
@@ -104,6 +106,8 @@ def fit_command(
     method: Literal["nuts", "laplace"] = "laplace",
     chains: int | None = None,
     draws: int | None = None,
+    alias: Pairs = None,
+    fill: Annotated[Pairs, Parameter(name="--set")] = None,
     seed: int = 0,
     json: bool = False,
 ) -> int:
@@ -129,6 +133,11 @@ def fit_command(
         Chains of draws; by default 4.
     draws
         Draws of each chain, by default 300; nuts goes on where they are too few.
+    alias
+        COLUMN=NAME: read a column as another, such as wall=seconds. Repeat it.
+    fill
+        COLUMN=VALUE of all rows that do not say it, for what another tool did not record, such as
+        architecture=transformer or n_layers=32. Repeat it.
     seed
         Seed of everything random.
     json
@@ -138,16 +147,22 @@ def fit_command(
     from allometry.cli.runtime import prepare_jax, stages
     from allometry.errors import InputError
     from allometry.inference import LatencySampler, fit_latency
+    from allometry.observations import read_latency
 
     if not output.absolute().parent.is_dir():
         what = f"no folder {output.parent}"
         raise InputError(what, where=str(output), hint="Make it, or write elsewhere.")
     given = {"chains": chains, "draws": draws}
     sampler = LatencySampler(method=method, **{k: v for k, v in given.items() if v is not None})
+    timings = read_latency(
+        table,
+        aliases=parse_pairs(alias, option="--alias"),
+        fill=parse_pairs(fill, option="--set"),
+    )
     prepare_jax()
     with stages() as bar:
         posterior = fit_latency(
-            table, law=law, device=device_named(device), sampler=sampler, seed=seed, progress=bar
+            timings, law=law, device=device_named(device), sampler=sampler, seed=seed, progress=bar
         )
     posterior.save(output)
     record = posterior.record

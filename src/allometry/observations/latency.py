@@ -268,6 +268,8 @@ def _suspicions(table: pd.DataFrame) -> list[str]:
             f"step_time has median {steps.median():.3g} s: milliseconds? Seconds of one step of "
             f"the whole batch are expected"
         )
+    if copies := int(table.duplicated().sum()):
+        found.append(f"{copies} row(s) repeat another to the last digit: kept, and counted twice")
     widths = [name for name in ("d_model", "n_layers", "n_heads") if name in table]
     if len(widths) < 3:
         found.append("no d_model, n_layers and n_heads: bytes and FLOPs follow from params alone")
