@@ -6,6 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 CORE := $(VENV)/.setup-core
 FULL := $(VENV)/.setup-full
 SWEEP ?= sweep
+JOBS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-slow lint format bench gpu-check test-triton39 docs dist clean measured measured-table
@@ -29,8 +30,8 @@ setup: $(FULL)  ## Make the virtual environment with everything (exact versions)
 demo: $(CORE)  ## Fit the bundled runs: growth laws, allocations, plots into demo/
 	$(BIN)/python examples/demo.py
 
-test: $(FULL)  ## Set up and run the tests (minutes)
-	$(BIN)/python -m pytest
+test: $(FULL)  ## Set up and run the tests (minutes; JOBS=2 files at a time)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 test-slow: $(FULL)  ## Run the slow tests (calibration, long sequences; up to hours)
 	$(BIN)/python -m pytest -m slow
