@@ -11,9 +11,8 @@
 # are as wide as 30 noisy runs make them. `data/measured/` has the same for some hours of training.
 #
 # Two choices make so small a sweep work. A vocabulary of 512: with bytes, whether a Transformer of
-# this size comes to use its context is a matter of luck, and two seeds differ by 8 % of the loss;
-# with 512 tokens they differ by half a per cent. And sizes that end at 8 channels, so that there
-# are some on the left side of the smallest valley.
+# this size comes to use its context is a matter of luck, and two seeds can end far apart. And sizes
+# that end at 8 channels, so that there are some on the left side of the smallest valley.
 #
 # Run it: `python examples/first_sweep.py`; everything lands in `output/first_sweep/`. Stopped and
 # given again, it goes on where it was.
