@@ -241,3 +241,16 @@ def test_a_worker_that_cannot_start_is_one_line(make_sweep, monkeypatch):
     with pytest.raises(InputError, match=r"not a sweep's folder"):
         SweepFolder(Path(good.path) / "runs").plan()
     assert threading.active_count() < 5
+
+
+def test_a_worker_stopped_before_its_heartbeat_gives_its_claim_up(make_sweep, monkeypatch):
+    from allometry.harness.sweep import worker
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    folder = make_sweep()
+    monkeypatch.setattr(worker, "heartbeat", interrupted)
+    monkeypatch.setattr(sys, "argv", ["worker", str(folder.path)])
+    assert worker.main() == 130
+    assert list(folder.claims.iterdir()) == []

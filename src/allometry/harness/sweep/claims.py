@@ -82,8 +82,8 @@ def try_claim(folder: Path, run_id: str, *, stale_seconds: float = STALE_SECONDS
     me = psutil.Process()
     holder = {"host": socket.gethostname(), "pid": me.pid, "started": me.create_time()}
     temporary = folder / f"{TEMPORARY}{uuid.uuid4().hex}"
-    temporary.write_text(json.dumps(holder))
     try:
+        temporary.write_text(json.dumps(holder))
         os.link(temporary, path)
     except FileExistsError:
         return None  # another worker was faster
@@ -103,12 +103,13 @@ def holder_of(folder: Path, run_id: str, *, stale_seconds: float = STALE_SECONDS
 
 def claims_of(folder: Path, pid: int) -> list[str]:
     """Runs that a process of this machine claimed and did not release, dead or alive."""
-    held = []
-    for path in folder.glob("*.*"):
-        holder = _read(path) if not path.name.startswith(TEMPORARY) else None
-        if holder and holder["host"] == socket.gethostname() and holder["pid"] == pid:
-            held.append(path.name.rpartition(".")[0])
-    return sorted(held)
+    return sorted(path.name.rpartition(".")[0] for path in _claims(folder, pid))
+
+
+def release_all(folder: Path, pid: int) -> None:
+    """Give up every run that a process of this machine holds; nothing if there is none."""
+    for path in _claims(folder, pid):
+        path.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -131,13 +132,23 @@ def heartbeat(claim: Claim, *, parent: int = 0) -> Iterator[None]:
                     os._exit(LOST_EXIT_CODE)
 
     thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
-    thread.start()
     try:
+        thread.start()
         yield
     finally:
         over.set()
-        thread.join()
+        if thread.is_alive():
+            thread.join()
         claim.release()
+
+
+def _claims(folder: Path, pid: int) -> list[Path]:
+    held = []
+    for path in folder.glob("*.*"):
+        holder = _read(path) if not path.name.startswith(TEMPORARY) else None
+        if holder and holder["host"] == socket.gethostname() and holder["pid"] == pid:
+            held.append(path)
+    return held
 
 
 def _latest(folder: Path, run_id: str) -> int | None:

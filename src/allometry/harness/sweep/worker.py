@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from allometry.errors import AllometryError, InputError, KernelError, RunError
-from allometry.harness.sweep.claims import LOST_EXIT_CODE, heartbeat, try_claim
+from allometry.harness.sweep.claims import LOST_EXIT_CODE, heartbeat, release_all, try_claim
 from allometry.harness.sweep.folder import SweepConfig, SweepFolder, plan_records
 
 POLL_SECONDS = 1.0
@@ -126,6 +126,7 @@ def main() -> int:
     try:
         work(folder, parent=arguments.parent)
     except KeyboardInterrupt:
+        release_all(folder.claims, os.getpid())  # it may have come before the heartbeat began
         return 130
     except AllometryError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)  # noqa: T201 (a process's own)
