@@ -5,14 +5,17 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from allometry.inference.discrepancy import CELL, MAX_CELLS, condition, places
+from allometry.inference.discrepancy import TELLING_GROUPS, condition, places
+from allometry.inference.discrepancy_cells import CELL, MAX_CELLS
 from allometry.inference.drift import (
-    STUDIES_LOG_SD,
+    FAR_LOG_SD,
+    FAR_OVER_NEAR,
     Drift,
     default_drift,
     draw_drift,
-    draw_study,
+    draw_far,
 )
+from allometry.inference.residuals import RunResiduals
 from allometry.laws import get_law
 
 DRIFT = Drift(scale=0.04, shared=0.5)
@@ -22,7 +25,11 @@ EXACT = 1e-10  # variance of a residual: 1e-5 of log loss
 def line(group: int = 0, residual: float = 0.0, variance: float = EXACT, count: int = 9):
     """Runs of one group on a line of growing compute at 30 tokens a parameter."""
     place = np.stack([np.linspace(18.0, 20.0, count), np.full(count, np.log10(30.0))], axis=1)
-    return place, np.full(count, group), np.full(count, residual), np.full(count, variance)
+    return place, np.full(count, group), runs(np.full(count, residual), np.full(count, variance))
+
+
+def runs(residual, variance, slopes=None) -> RunResiduals:
+    return RunResiduals(residual=np.asarray(residual), variance=np.asarray(variance), slopes=slopes)
 
 
 def at(found, c: float, r: float = np.log10(30.0), group: int = 0):
@@ -45,9 +52,9 @@ def test_far_away_it_is_unknown_to_the_scale():
 
 
 def test_a_trend_of_the_residuals_goes_on_beyond_the_runs():
-    place, group, _, variance = line()
+    place, group, still = line()
     slope = 0.01
-    found = condition(place, group, slope * (place[:, 0] - 19.0), variance, DRIFT)
+    found = condition(place, group, runs(slope * (place[:, 0] - 19.0), still.variance), DRIFT)
     mean, _ = at(found, 20.3)
     # The process is smooth: three tenths of a decade on, most of the slope is still there.
     assert 0.011 < mean < 0.0131
@@ -86,13 +93,9 @@ def test_no_scale_is_no_discrepancy():
 
 def test_runs_of_one_cell_count_as_their_weighted_mean():
     place = np.asarray([[19.0, 1.5], [19.0 + CELL[0] / 4, 1.5]])
-    twice = condition(
-        place, np.zeros(2, int), np.asarray([0.0, 0.03]), np.asarray([2e-4, 1e-4]), DRIFT
-    )
+    twice = condition(place, np.zeros(2, int), runs([0.0, 0.03], [2e-4, 1e-4]), DRIFT)
     assert len(twice.place) == 1
-    once = condition(
-        twice.place, np.zeros(1, int), np.asarray([0.02]), np.asarray([2e-4 / 3]), DRIFT
-    )
+    once = condition(twice.place, np.zeros(1, int), runs([0.02], [2e-4 / 3]), DRIFT)
     assert at(twice, 19.1, 1.5) == pytest.approx(at(once, 19.1, 1.5))
 
 
@@ -103,7 +106,8 @@ def test_over_fitted_runs_say_little_of_fresh_text():
     for law in ("repetition", "chinchilla"):
         fitted = SimpleNamespace(law=get_law(law))
         place = places(fitted, params, tokens, np.full(9, 100.0))
-        found = condition(place, np.zeros(9, int), np.full(9, 0.02), np.full(9, EXACT), DRIFT)
+        residuals = runs(np.full(9, 0.02), np.full(9, EXACT))
+        found = condition(place, np.zeros(9, int), residuals, DRIFT)
         for epochs in (None, np.asarray([90.0])):
             where = places(fitted, *asked, epochs)
             means[law, epochs is None] = float(found.at(np.zeros(1, int), where)[0][0])
@@ -117,11 +121,12 @@ def test_cells_grow_until_there_are_few_enough():
     rng = np.random.default_rng(0)
     n = 4 * MAX_CELLS
     place = np.stack([rng.uniform(15, 25, n), rng.uniform(0, 3, n)], axis=1)
-    found = condition(place, rng.integers(3, size=n), np.zeros(n), np.full(n, 1e-5), DRIFT)
+    still = runs(np.zeros(n), np.full(n, 1e-5))
+    found = condition(place, rng.integers(3, size=n), still, DRIFT)
     assert len(found.place) <= MAX_CELLS
     assert set(found.group) == {0, 1, 2}
     more_groups = np.arange(n)
-    kept = condition(place, more_groups, np.zeros(n), np.full(n, 1e-5), DRIFT)
+    kept = condition(place, more_groups, still, DRIFT)
     assert len(kept.place) == n  # a group is never mixed with another
 
 
@@ -132,10 +137,39 @@ def test_drift_draws_have_the_scale_and_the_shared_part():
     assert np.corrcoef(draws.T)[0, 1] == pytest.approx(DRIFT.shared, abs=0.03)
 
 
-def test_the_scale_of_a_study_is_log_normal_around_one():
-    logs = np.log(draw_study(draws=20_000, seed=1))
-    assert np.median(logs) == pytest.approx(0.0, abs=0.02)
-    assert logs.std() == pytest.approx(STUDIES_LOG_SD, rel=0.02)
+def test_the_scale_far_away_is_log_normal_around_the_one_near_the_runs():
+    logs = np.log(draw_far(log_sd=0.3, draws=20_000, seed=1))
+    assert np.median(logs) == pytest.approx(np.log(FAR_OVER_NEAR), abs=0.02)
+    assert logs.std() == pytest.approx(np.hypot(0.3, FAR_LOG_SD), rel=0.02)
+
+
+def test_a_study_tells_its_own_scale():
+    place, group, still = line(count=9)
+    rough = np.asarray([1.0, -1.0, 1.0, -1.0, 1.0, -1.0, 1.0, -1.0, 1.0])
+    level = np.ones((9, 1))
+    smooth = condition(place, group, runs(0.0 * rough, still.variance, level), DRIFT)
+    jagged = condition(place, group, runs(0.03 * rough, still.variance, level), DRIFT)
+    assert smooth.scale.scale < DRIFT.scale / 2
+    assert jagged.scale.scale > 2 * DRIFT.scale
+    # Exact runs at 0 say nothing of a study whose noise is as large as the discrepancy.
+    noisy = condition(place, group, runs(0.0 * rough, np.full(9, 1.0), level), DRIFT)
+    assert noisy.scale.scale == pytest.approx(DRIFT.scale, rel=0.05)
+
+
+def test_the_scale_comes_from_the_groups_with_most_runs():
+    rng = np.random.default_rng(0)
+    sizes = [9] * TELLING_GROUPS + [2] * 5
+    lines = [line(group=g, count=n)[0] for g, n in enumerate(sizes)]
+    place, group = np.concatenate(lines), np.repeat(np.arange(len(sizes)), sizes)
+    residual = 0.01 * rng.normal(size=len(place))
+    slopes, variance = np.ones((len(place), 1)), np.full(len(place), 1e-6)
+    told = condition(place, group, runs(residual, variance, slopes), DRIFT)
+    kept = group < TELLING_GROUPS
+    alone = condition(
+        place[kept], group[kept], runs(residual[kept], variance[kept], slopes[kept]), DRIFT
+    )
+    assert told.scale == alone.scale
+    assert set(told.group) == set(range(len(sizes)))
 
 
 def test_default_drift_does_not_depend_on_the_number_of_groups():

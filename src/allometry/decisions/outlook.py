@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from allometry.inference import Posterior
-from allometry.inference.discrepancy import discrepancy_along, discrepancy_at
-from allometry.inference.drift import draw_study
+from allometry.inference.discrepancy import discrepancy_along, discrepancy_at, study_scale
+from allometry.inference.drift import draw_far
 from allometry.inference.evaluate import LawDraws, run_noise
 from allometry.inference.model import STUDENT_DF
 from allometry.inference.reach import distance_outside, reach_sentence
@@ -63,8 +63,9 @@ def _with_discrepancy(
     scale = posterior.record.drift.scale
     if scale == 0:
         return np.asarray(log_loss)
-    study = draw_study(draws=posterior.n_draws, seed=posterior.record.seed)
-    drift = study[:, None] * posterior.draws("drift")[:, group] / scale
+    log_sd = study_scale(posterior).log_sd
+    far = draw_far(log_sd=log_sd, draws=posterior.n_draws, seed=posterior.record.seed)
+    drift = far[:, None] * posterior.draws("drift")[:, group] / scale
     return np.asarray(log_loss + mean + sd * drift)
 
 

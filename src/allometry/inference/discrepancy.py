@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from allometry.inference.discrepancy_cells import cells_of
+from allometry.inference.discrepancy_scale import StudyScale, learn_scale, prior_scale
 from allometry.inference.drift import Drift
-from allometry.inference.evaluate import LawDraws, log_loss_at, run_noise
-from allometry.inference.model import STUDENT_DF
+from allometry.inference.residuals import RunResiduals, run_residuals
 
 if TYPE_CHECKING:
     from allometry.inference.posterior import Posterior
@@ -38,17 +39,8 @@ LENGTH_RATIO = 5.0
 LENGTH_EPOCHS = 1.0
 """Decades of epochs: 4 of them cost little, more than 40 add little (arXiv:2305.16264)."""
 
-CELL = (0.15, 0.25, 0.25)
-"""Decades of c, r and epochs within which the residuals of a group's runs are averaged."""
-
-MAX_CELLS = 800
-"""Averages that a posterior keeps at most; cells grow until there are no more."""
-
-WIDEST_CELL = 50.0
-"""Decades of c of a cell that surely holds all runs of a group."""
-
-THINNED = 100
-"""Draws of the law that residuals are averaged over."""
+TELLING_GROUPS = 16
+"""Groups that the scale is learned from at most."""
 
 NODES_PER_DECADE = 4
 
@@ -66,7 +58,9 @@ class Residuals:
         Inverse covariance of the cells times their residuals.
     root : ndarray, shape (cell, cell)
         Lower Cholesky factor of that covariance.
-    scale, shared : float
+    scale : StudyScale
+        Of this study's discrepancy.
+    shared : float
         Of the drift.
     """
 
@@ -74,16 +68,17 @@ class Residuals:
     group: Indices
     weights: Array
     root: Array
-    scale: float
+    scale: StudyScale
     shared: float
 
     def at(self, group: Indices, place: Array) -> tuple[Array, Array]:
         """Mean and standard deviation of the discrepancy at places of groups, (point,)."""
-        across = self.scale**2 * covariance(place, self.place)
+        variance = self.scale.scale**2
+        across = variance * covariance(place, self.place)
         across *= _alike(group, self.group, self.shared)
         explained = np.linalg.solve(self.root, across.T)
-        variance = self.scale**2 - (explained**2).sum(axis=0)
-        return across @ self.weights, np.sqrt(np.maximum(variance, 0.0))
+        left = variance - (explained**2).sum(axis=0)
+        return across @ self.weights, np.sqrt(np.maximum(left, 0.0))
 
 
 def covariance(a: Array, b: Array) -> Array:
@@ -154,86 +149,66 @@ def _path(
     return nodes, *_residuals(posterior).at(np.full(len(nodes), group), place)
 
 
+def study_scale(posterior: "Posterior") -> StudyScale:
+    """Scale of the discrepancy in the posterior's study, learned from its fitted runs."""
+    return _residuals(posterior).scale
+
+
 # Keyed by identity: a posterior is frozen. Two, so that a comparison of posteriors is not slow.
 @lru_cache(maxsize=2)
 def _residuals(posterior: "Posterior") -> Residuals:
     data = posterior.idata["constant_data"]
     params, tokens = (data[n].to_numpy().astype(np.float64) for n in ("params", "tokens"))
     group = data["group_index"].to_numpy().astype(np.int64)
-    residual, variance = _run_residuals(posterior, group, params, tokens)
+    found = run_residuals(posterior, group, params, tokens)
     epochs = data["epochs"].to_numpy().astype(np.float64) if "epochs" in data else None
-    place = places(posterior, params, tokens, epochs)
-    return condition(place, group, residual, variance, posterior.record.drift)
+    return condition(
+        places(posterior, params, tokens, epochs), group, found, posterior.record.drift
+    )
 
 
-def condition(
-    place: Array, group: Indices, residual: Array, variance: Array, drift: Drift
-) -> Residuals:
-    """The discrepancy given residuals of log loss at places with their variances."""
-    place, group, residual, variance = _cells(place, group, residual, variance)
-    prior = drift.scale**2 * covariance(place, place) * _alike(group, group, drift.shared)
-    root = np.asarray(np.linalg.cholesky(prior + np.diag(variance)), dtype=np.float64)
-    weights = np.linalg.solve(root.T, np.linalg.solve(root, residual))
+def condition(place: Array, group: Indices, found: RunResiduals, drift: Drift) -> Residuals:
+    """The discrepancy given residuals of the runs of groups at places."""
+    scale = prior_scale(drift.scale)
+    if drift.scale > 0 and found.slopes is not None:
+        scale = _learned(place, group, found, found.slopes, drift)
+    cells = cells_of(place, group, found.variance)
+    place, residual = cells.average(place), cells.average(found.residual)
+    prior = scale.scale**2 * _correlation(place, cells.group, drift.shared)
+    root = np.asarray(np.linalg.cholesky(prior + np.diag(scale.noise * cells.variance)))
     return Residuals(
         place=place,
-        group=group,
-        weights=weights,
+        group=cells.group,
+        weights=np.linalg.solve(root.T, np.linalg.solve(root, residual)),
         root=root,
-        scale=drift.scale,
+        scale=scale,
         shared=drift.shared,
     )
 
 
-def _run_residuals(
-    posterior: "Posterior", group: Indices, params: Array, tokens: Array
-) -> tuple[Array, Array]:
-    """Observed minus expected log loss of each fitted run, and its variance.
-
-    A Student-t is a normal of uncertain variance: given a residual of z scales, its variance is
-    that of the scale times (nu + z^2) / (nu + 1), so that outliers count little.
-    """
-    data, scale = posterior.idata["constant_data"], posterior.record.scale
-    keep = np.linspace(0, posterior.n_draws - 1, min(THINNED, posterior.n_draws)).astype(int)
-    law = LawDraws(
-        law=posterior.law,
-        coefficients={n: x[keep] for n, x in posterior.coefficients(group).items()},
-        log_reference=(np.log(scale.params), np.log(scale.tokens), np.log(scale.loss)),
+def _learned(
+    place: Array, group: Indices, found: RunResiduals, slopes: Array, drift: Drift
+) -> StudyScale:
+    """Scale of the study from the groups with most runs, which tell it."""
+    most = np.argsort(-np.bincount(group), kind="stable")[:TELLING_GROUPS]
+    kept = np.isin(group, most)
+    place, group, residual, slopes = place[kept], group[kept], found.residual[kept], slopes[kept]
+    cells = cells_of(place, group, found.variance[kept])
+    mean = cells.average(residual)
+    own = [cells.average(np.where((group == g)[:, None], slopes, 0.0)) for g in np.unique(group)]
+    squares = (residual - mean[cells.cell]) ** 2 * cells.precision
+    return learn_scale(
+        mean,
+        cells.variance,
+        _correlation(cells.average(place), cells.group, drift.shared),
+        np.concatenate(own, axis=1),
+        scale=drift.scale,
+        spare=(len(residual) - len(mean), float(squares.sum())),
     )
-    columns = {n: data[n].to_numpy().astype(np.float64) for n in posterior.law.columns}
-    log_loss, imbalance = log_loss_at(law, params, tokens, columns)
-    noise = run_noise(
-        posterior.log_noise(group)[keep], posterior.draws("log_off_valley")[keep], imbalance
-    )
-    observed = posterior.idata["observed_data"]["loss"].to_numpy().astype(np.float64)
-    known = data["loss_stderr"].to_numpy() / observed if "loss_stderr" in data else 0.0
-    squared = (noise**2).mean(axis=0) + np.nan_to_num(known) ** 2
-    residual = np.log(observed) - log_loss.mean(axis=0)
-    return residual, squared * (STUDENT_DF + residual**2 / squared) / (STUDENT_DF + 1.0)
 
 
-def _cells(
-    place: Array, group: Indices, residual: Array, variance: Array
-) -> tuple[Array, Indices, Array, Array]:
-    """Averages of runs that lie close together, weighted by precision."""
-    size = np.asarray(CELL[: place.shape[1]])
-    keys, cell = _cell_of(place, group, size)
-    while len(keys) > MAX_CELLS and size[0] < WIDEST_CELL:
-        size = 1.5 * size
-        keys, cell = _cell_of(place, group, size)
-    precision = np.bincount(cell, weights=1.0 / variance)
-
-    def average(values: Array) -> Array:
-        return np.asarray(np.bincount(cell, weights=values / variance) / precision)
-
-    centre = np.stack([average(column) for column in place.T], axis=1)
-    return centre, keys[:, 0].astype(np.int64), average(residual), 1.0 / precision
-
-
-def _cell_of(place: Array, group: Indices, size: Array) -> tuple[Indices, Indices]:
-    """Distinct cells as (group, *place) in steps of `size`, and each run's place among them."""
-    rounded = np.round(place / size).astype(np.int64)
-    keys, cell = np.unique(np.column_stack([group, rounded]), axis=0, return_inverse=True)
-    return keys, cell.reshape(-1)
+def _correlation(place: Array, group: Indices, shared: float) -> Array:
+    return covariance(place, place) * _alike(group, group, shared)
 
 
 def _alike(a: Indices, b: Indices, shared: float) -> Array:

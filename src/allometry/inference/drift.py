@@ -12,6 +12,10 @@ import numpy.typing as npt
 STUDIES_LOG_SD = 0.45
 """Log sd of the scale between studies: it lies within a factor two of its median in most."""
 
+FAR_OVER_NEAR = 1.1
+FAR_LOG_SD = 0.4
+"""Scale far from a study's runs over the one that its residuals tell: median, and log sd."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Drift:
@@ -21,7 +25,8 @@ class Drift:
     ----------
     scale : float
         Median over studies of the standard deviation of log loss; between studies it is log-normal
-        with `STUDIES_LOG_SD`.
+        with `STUDIES_LOG_SD`. A study's own runs tell its scale
+        (`allometry.inference.discrepancy_scale`).
     shared : float
         Correlation of the discrepancy between two groups of one study, 0 to 1.
     """
@@ -50,7 +55,11 @@ def draw_drift(drift: Drift, *, draws: int, n_groups: int, seed: int) -> npt.NDA
     return np.asarray(drift.scale * eta)
 
 
-def draw_study(*, draws: int, seed: int) -> npt.NDArray[np.float64]:
-    """Scale of this study's discrepancy over the median study's, shape (draw,)."""
+def draw_far(*, log_sd: float, draws: int, seed: int) -> npt.NDArray[np.float64]:
+    """Scale far from the runs over the median of the one near them, shape (draw,).
+
+    `log_sd` is what the study leaves open of the scale near its runs.
+    """
     rng = np.random.default_rng([seed, 13])
-    return np.asarray(np.exp(STUDIES_LOG_SD * rng.normal(size=draws)))
+    spread = np.hypot(log_sd, FAR_LOG_SD)
+    return np.asarray(FAR_OVER_NEAR * np.exp(spread * rng.normal(size=draws)))
