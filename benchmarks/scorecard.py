@@ -60,6 +60,15 @@ def cell(value: object, column: str) -> str:
     return f"{number:.2f}"
 
 
+def scales(runs: pd.DataFrame) -> pd.DataFrame:
+    """Scale of the discrepancy that the runs of each cut tell, in percent of loss, by table."""
+    cuts = runs.groupby(["table", "holdout", "number"], sort=False)["discrepancy_scale"].first()
+    largest = cuts.xs("largest", level="holdout").droplevel("number")
+    every = cuts.xs("every", level="holdout").groupby("table", sort=False)
+    found = {"largest": largest, "smallest cut": every.first(), "largest cut": every.last()}
+    return (100 * pd.DataFrame(found).reindex(largest.index)).reset_index()
+
+
 def ratios(runs: pd.DataFrame) -> pd.Series:
     """Of a table's hidden runs: coverage, and RMSE and CRPS beside the practice's."""
     ours, theirs = ((runs[n] ** 2).mean() ** 0.5 for n in ("error", "baseline_error"))
@@ -87,6 +96,8 @@ def main() -> None:
         card = scorecard(options.folder, tables=options.tables or None, progress=bar)
     scores, regrets = score_rows(card.runs), regret_rows(card.decisions)
     print(markdown(scores, OURS), markdown(scores, THEIRS), markdown(regrets, REGRETS), sep="\n\n")
+    learned = scales(card.runs)
+    print("\n" + markdown(learned, {name: name for name in learned}))
     totals = card.runs[~card.runs["table"].isin(SIMULATED)].groupby("table").apply(ratios)
     print(f"\n{totals.round(2).to_string()}\n")
     print(f"{card.cpu_seconds:.0f} CPU seconds of fits and baselines")

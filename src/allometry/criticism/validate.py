@@ -21,6 +21,7 @@ from allometry.criticism.scores import (
 from allometry.decisions.outlook import law_draws
 from allometry.decisions.prediction import predict_draws
 from allometry.inference import Drift, LossPriors, Posterior, Sampler, fit
+from allometry.inference.discrepancy import study_scale
 from allometry.inference.evaluate import log_loss_at, run_noise
 from allometry.inference.groups import group_runs
 from allometry.laws import Law
@@ -118,7 +119,8 @@ def predictions(
         run_loss_q95``; ``error`` (relative), ``crps`` (of log loss), ``log_score``,
         ``covered_50, covered_80, covered_90``, ``width_50, width_80, width_90`` (of log loss); the
         same of the baseline with ``baseline_`` before (its log score from a normal);
-        ``method, divergences, max_rhat`` of the fit.
+        ``discrepancy_scale`` (the standard deviation of log loss around the law that the fitted
+        runs tell), ``method, divergences, max_rhat`` of the fit.
     """
     checked = runs if isinstance(runs, Runs) else read_runs(runs)
     if by is not None:
@@ -174,6 +176,7 @@ def score_split(split: Split, posterior: Posterior) -> pd.DataFrame:
     return rows.assign(
         **scores,
         log_score=log_score(np.log(law), scale, np.log(test["loss"].to_numpy())),
+        discrepancy_scale=study_scale(posterior).scale,
         method=posterior.record.method,
         divergences=convergence.divergences,
         max_rhat=convergence.max_rhat,
