@@ -7,8 +7,8 @@ from simulation import TRUTH
 
 from allometry.decisions.comparison import _root
 from allometry.errors import InputError
-from allometry.inference.discrepancy import discrepancy_along
-from allometry.inference.drift import draw_study
+from allometry.inference.discrepancy import discrepancy_along, study_scale
+from allometry.inference.drift import draw_far
 
 
 def test_allocation_is_the_analytic_optimum_of_every_draw(fitted):
@@ -28,8 +28,9 @@ def test_allocation_is_the_analytic_optimum_of_every_draw(fitted):
     law = E + (u ** (1 / gamma) + v ** (1 / gamma)) ** gamma
     mean, sd = discrepancy_along(fitted, np.asarray([2]), np.asarray([flops]))
     drift = fitted.draws("drift")[:, 2] / fitted.record.drift.scale
-    study = draw_study(draws=fitted.n_draws, seed=fitted.record.seed)
-    drifted = law * np.exp(mean + sd * study * drift)
+    log_sd = study_scale(fitted).log_sd
+    far = draw_far(log_sd=log_sd, draws=fitted.n_draws, seed=fitted.record.seed)
+    drifted = law * np.exp(mean + sd * far * drift)
     assert table["loss_q5"][0] == pytest.approx(np.quantile(drifted, 0.05), rel=1e-4)
     assert table["extrapolation_factor"][0] == pytest.approx(10.0, rel=1e-6)
 
