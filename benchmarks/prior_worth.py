@@ -7,9 +7,10 @@ Each public study is left out: the typical law is made of the others (posteriors
 most a tenth of its largest compute are fitted with and without it, and the larger runs of the group
 are predicted. Where a study has several groups, 8 runs import the prior of its *other* groups as
 well ("same study"), unless --typical-only. Printed for each: width of the 90 % interval in percent
-of the loss (of the law without its discrepancy, and of a new run with everything), coverage, CRPS,
-error of the median; then CRPS over that without a prior, and widths over those of 16 runs without
-one. Scores are kept in FOLDER/worth.jsonl, one line a fit: what is there is not fitted again.
+of the loss (of the law without its discrepancy, and of a new run with everything), of the exponent
+of N*, and of log N* at the group's largest compute; coverage, CRPS, error of the median; then CRPS
+over that without a prior, and widths over those of 16 runs without one. Scores are kept in
+FOLDER/worth.jsonl, one line a fit: what is there is not fitted again.
 """
 
 import argparse
@@ -49,6 +50,7 @@ MOST_DESIGN = 64
 """Runs that designs are the beginnings of, so that a larger one goes on from a smaller one."""
 
 SAMPLER = Sampler(method="laplace", starts=2, draws=250)
+WIDTHS = ["law_width", "run_width", "exponent_width", "optimum_width"]
 COLUMNS = ["params", "tokens", "loss"]
 
 
@@ -93,7 +95,7 @@ def design(table: pd.DataFrame, n: int, rng: np.random.Generator) -> pd.DataFram
 
 
 def score(posterior: Posterior, test: pd.DataFrame) -> dict[str, float]:
-    """Width, coverage, CRPS and error of predictions of a group's larger runs."""
+    """Widths, coverage, CRPS and error of predictions of a group's larger runs."""
     _, run = predict_draws(posterior, test.assign(group="all"))
     loss = test["loss"].to_numpy(dtype=float)
     low, high = np.quantile(run, [0.05, 0.95], axis=0)
@@ -101,7 +103,12 @@ def score(posterior: Posterior, test: pd.DataFrame) -> dict[str, float]:
     index = np.zeros(len(test), dtype=np.int64)
     points = (test[name].to_numpy(dtype=float) for name in ("params", "tokens"))
     own = np.quantile(log_loss_at(law_draws(posterior, index), *points)[0], [0.05, 0.95], axis=0)
+    largest = float((6.0 * test["params"] * test["tokens"]).max())
+    optimum = posterior.allocate([largest], force=True).iloc[0]
+    growth = posterior.growth_law(force=True).iloc[0]
     return {
+        "exponent_width": float(growth["params_exponent_q95"] - growth["params_exponent_q5"]),
+        "optimum_width": float(np.log(optimum["params_q95"] / optimum["params_q5"])),
         "law_width": 100 * float((own[1] - own[0]).mean()),
         "run_width": 100 * float(np.log(high / low).mean()),
         "covered_90": float(((low <= loss) & (loss <= high)).mean()),
@@ -196,7 +203,7 @@ def main() -> None:
 
 def report(table: pd.DataFrame) -> None:
     """Print the scores, and the widths over those of 16 runs without a prior."""
-    numbers = ["law_width", "run_width", "covered_90", "covered_50", "crps", "rmse"]
+    numbers = [*WIDTHS, "covered_90", "covered_50", "crps", "rmse"]
     numbers += ["vague_weight", "worth_runs"]
     by_group = table.groupby(["group", "prior", "runs"], sort=False)[numbers].mean()
     with pd.option_context("display.width", 200, "display.max_columns", None):
@@ -213,7 +220,7 @@ def report(table: pd.DataFrame) -> None:
                 table[level].unstack("runs").mean().round(2).to_dict() for table in (part, without)
             ]
             print(f"{level}: {both[0]}, without {both[1]}")
-        columns = ["law_width", "run_width", "crps"]
+        columns = [*WIDTHS, "crps"]
         few, many = part.xs(FEW, level="runs"), without.xs(MANY, level="runs")
         ratio = (few / many)[columns].dropna()
         print(f"{FEW} runs with it over {MANY} without")

@@ -49,6 +49,8 @@ DEVICES = {
         Device(name="l40s", flops=362e12, bandwidth=0.864e12, memory_bytes=48e9, units=142),
         Device(name="l4", flops=121e12, bandwidth=0.3e12, memory_bytes=24e9, units=58),
         Device(name="rtx-4090", flops=165e12, bandwidth=1.008e12, memory_bytes=24e9, units=128),
+        # AMD's data sheet.
+        Device(name="mi300x", flops=1307e12, bandwidth=5.3e12, memory_bytes=192e9, units=304),
     )
 }
 """Data-sheet ceilings by short name."""
@@ -63,6 +65,7 @@ _PARTS = {
     "l40s": (("l40s",),),
     "l4": (("nvidia l4",),),
     "rtx-4090": (("4090",),),
+    "mi300x": (("mi300x",),),
 }
 
 

@@ -1,14 +1,12 @@
 """What a plan costs: devices by name, time at a stated share of their peak, and money."""
 
 import math
-import time
 from dataclasses import dataclass, replace
 
 import pandas as pd
 
+from allometry import accounting
 from allometry.errors import InputError
-
-_SHEETS = "https://www.nvidia.com/en-us/data-center/"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,21 +39,16 @@ class Device:
 _DEFAULT_MFU = 0.4
 _CPU_MFU = 0.3
 
-DEVICES = {
-    name: Device(name=name, peak_flops=peak, mfu=_DEFAULT_MFU, source=source)
-    for name, peak, source in (
-        ("a100", 312e12, _SHEETS + "a100"),
-        ("l4", 121e12, _SHEETS + "l4"),
-        ("l40s", 362e12, _SHEETS + "l40s"),
-        ("h100-pcie", 756e12, _SHEETS + "h100"),
-        ("h100", 989e12, _SHEETS + "h100"),
-        ("h200", 989e12, _SHEETS + "h200"),
-        ("b200", 2250e12, _SHEETS + "dgx-b200"),
-        ("mi300x", 1307e12, "https://www.amd.com/en/products/accelerators/instinct/mi300.html"),
-        ("rtx-4090", 165e12, "NVIDIA Ada GPU architecture white paper, appendix A"),
-    )
+_SHEETS = {**accounting.DEVICES} | {
+    "h100": accounting.DEVICES["h100-sxm"],
+    "a100": accounting.DEVICES["a100-80gb"],
 }
-"""Dense bfloat16 peaks of data sheets (SXM where there are several); the MFU is a usual one."""
+
+DEVICES = {
+    name: Device(name=name, peak_flops=sheet.flops, mfu=_DEFAULT_MFU, source="data sheet")
+    for name, sheet in _SHEETS.items()
+}
+"""Dense bfloat16 peaks of data sheets; the MFU is a usual one."""
 
 
 def device_named(
@@ -118,14 +111,11 @@ def price_plan(
 def _measured_cpu_peak(threads: int) -> float:
     import torch
 
+    from allometry.harness.training.device import measured_peak
+
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        matrix, best = torch.ones(512, 512), float("inf")
-        for _ in range(8):
-            start = time.perf_counter()
-            matrix @ matrix
-            best = min(best, time.perf_counter() - start)
+        return measured_peak("cpu", torch.float32, threads)
     finally:
         torch.set_num_threads(before)
-    return 2.0 * 512**3 / best

@@ -11,19 +11,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from allometry.accounting.devices import find_device
 from allometry.errors import InputError
 from allometry.harness.training.config import TrainConfig
-
-# Dense bfloat16 peaks, FLOP/s, from the vendors' data sheets (SXM where there are several).
-_BFLOAT16_PEAKS = {
-    "H200": 989e12,
-    "H100 PCIe": 756e12,
-    "H100": 989e12,
-    "A100": 312e12,
-    "L40S": 362e12,
-    "L4": 121e12,
-    "RTX 4090": 165e12,
-}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -133,16 +123,16 @@ def peak_flops(world: World) -> float:
     an MFU against it can pass 1 only by the noise of the clock.
     """
     if world.device.type == "cuda" and world.bfloat16:
-        name = torch.cuda.get_device_name(world.device)
-        for known, peak in _BFLOAT16_PEAKS.items():
-            if known in name:
-                return peak
+        known = find_device(torch.cuda.get_device_name(world.device))
+        if known is not None:
+            return known.flops
     dtype = torch.bfloat16 if world.bfloat16 else torch.float32
-    return _measured_peak(str(world.device), dtype, torch.get_num_threads())
+    return measured_peak(str(world.device), dtype, torch.get_num_threads())
 
 
 @lru_cache(maxsize=8)
-def _measured_peak(device: str, dtype: torch.dtype, threads: int) -> float:
+def measured_peak(device: str, dtype: torch.dtype, threads: int) -> float:
+    """FLOP/s of square products on a device with so many threads, which the caller sets."""
     width = 512 if device == "cpu" else 8192
     matrix = torch.ones(width, width, device=device, dtype=dtype)
     best = min(_seconds(matrix) for _ in range(8))
