@@ -101,6 +101,20 @@ def test_a_device_whose_kernels_are_wrong_trains_nothing(corpus, plan, tmp_path,
     assert not list(folder.path.glob("runs/*/config.json"))
 
 
+def test_a_device_that_is_not_there_stops_the_sweep_before_it_trains(
+    corpus, plan, tmp_path, monkeypatch
+):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    _check_kernels.cache_clear()
+    settings = {**SETTINGS, "device": "cuda"}
+    folder = open_sweep(plan, tmp_path / "sweep", corpus=corpus, settings=settings)
+    with pytest.raises(KernelError, match="there is no CUDA device here"):
+        work(folder)
+    assert SweepStatus(folder).table().state.tolist() == ["waiting"] * len(plan)
+
+
 def test_a_sweep_tells_a_tracker_of_its_runs(corpus, plan, tmp_path, monkeypatch):
     (tmp_path / "wandb.py").write_text(STAND_IN)
     monkeypatch.syspath_prepend(str(tmp_path))

@@ -6,7 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from allometry.errors import InputError
+from allometry.errors import InputError, KernelError
 from allometry.harness.sweep.folder import SweepConfig
 from allometry.harness.sweep.rows import shape_from_row
 
@@ -24,7 +24,8 @@ def train_row(row: Mapping[str, Any], folder: Path, config: SweepConfig) -> None
     Raises
     ------
     KernelError
-        If the kernels of this device disagree with their reference: nothing is trained then.
+        If the device does not exist here, or its kernels disagree with their reference: nothing is
+        trained then.
     """
     from allometry.harness.training import train
     from allometry.harness.training.loggers import open_logger
@@ -66,11 +67,11 @@ def train_config(row: Mapping[str, Any], config: SweepConfig) -> "TrainConfig":
 
 @lru_cache(maxsize=1)
 def _check_kernels(device: str) -> None:
-    import torch
-
+    from allometry.harness.training.device import usable_device
     from allometry.kernels.check import quick_check
 
-    chosen = device
-    if device == "auto":
-        chosen = "cuda" if torch.cuda.is_available() else "cpu"
-    quick_check(torch.device(chosen))
+    try:
+        chosen = usable_device(device)
+    except InputError as error:  # it would befall every run
+        raise KernelError(error.what, where="device", hint=error.hint) from error
+    quick_check(chosen)

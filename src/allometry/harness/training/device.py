@@ -60,7 +60,7 @@ def joined(config: TrainConfig) -> Iterator[World]:
     InputError
         If the device does not exist or the batch cannot be shared by so many processes.
     """
-    device = _device(config.device)
+    device = usable_device(config.device)
     if dist.is_torchelastic_launched():
         if device.type == "cuda":
             device = torch.device("cuda", dist.get_node_local_rank())
@@ -85,7 +85,14 @@ def _world(config: TrainConfig, device: torch.device, rank: int, size: int) -> W
     return World(device=device, bfloat16=bfloat16, rank=rank, size=size)
 
 
-def _device(name: str) -> torch.device:
+def usable_device(name: str) -> torch.device:
+    """Device of a name; ``auto`` is a GPU if there is one.
+
+    Raises
+    ------
+    InputError
+        If it does not exist here.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
