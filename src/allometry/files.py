@@ -7,6 +7,9 @@ from pathlib import Path
 
 from allometry.errors import InputError
 
+TEMPORARY = ".tmp-"
+"""Prefix of files that a killed process may leave behind; nobody reads them."""
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -14,7 +17,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
     The folder is made if it is missing. Where the block fails, `path` is as it was before.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    partial = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield partial

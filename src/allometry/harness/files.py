@@ -1,4 +1,4 @@
-"""Files that are whole or not there: atomic writes, hashes, and full disks said in one line."""
+"""Atomic writes of the harness, hashes, and full disks said in one line."""
 
 import errno
 import hashlib
@@ -9,10 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from allometry import files
 from allometry.errors import InputError, RunError
-
-TEMPORARY = ".tmp-"
-"""Prefix of files that a killed process may leave behind; nobody reads them."""
+from allometry.files import TEMPORARY
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -26,17 +25,8 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     RunError
         If the disk is full or the file size limit is met; `path` is as it was before.
     """
-    temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
-    try:
-        with no_space_is_one_line(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with temporary.open("wb") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with no_space_is_one_line(path), files.replacing(path) as partial, partial.open("wb") as file:
+        yield file
 
 
 @contextmanager

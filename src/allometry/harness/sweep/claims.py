@@ -22,7 +22,7 @@ from pathlib import Path
 
 import psutil
 
-from allometry.harness.files import TEMPORARY
+from allometry.files import TEMPORARY
 
 HEARTBEAT_SECONDS = 5.0
 STALE_SECONDS = 60.0
