@@ -9,8 +9,8 @@ are predicted. Where a study has several groups, 8 runs import the prior of its 
 well ("same study"), unless --typical-only. Printed for each: width of the 90 % interval in percent
 of the loss (of the law without its discrepancy, and of a new run with everything), of the exponent
 of N*, and of log N* at the group's largest compute; coverage, CRPS, error of the median; then CRPS
-over that without a prior, and widths over those of 16 runs without one. Scores are kept in
-FOLDER/worth.jsonl, one line a fit: what is there is not fitted again.
+over that without a prior, widths over those of 16 runs without one, and the exponent of each study.
+Scores are kept in FOLDER/worth.jsonl, one line a fit: what is there is not fitted again.
 """
 
 import argparse
@@ -199,6 +199,10 @@ def main() -> None:
                         with kept.open("a") as file:
                             file.write(json.dumps(row) + "\n")
     report(pd.DataFrame(rows))
+    print("\nExponent of N* by study: what 16 runs would have to be told")
+    for name, posterior in posteriors.items():
+        growth = posterior.growth_law(force=True)["params_exponent_median"]
+        print(f"{name}: {', '.join(f'{value:.2f}' for value in growth)}")
 
 
 def report(table: pd.DataFrame) -> None:
