@@ -5,7 +5,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from allometry.inference.discrepancy import TELLING_GROUPS, condition, places
+from allometry.inference.discrepancy import (
+    TELLING_GROUPS,
+    condition,
+    discrepancy_at,
+    discrepancy_between,
+    places,
+)
 from allometry.inference.discrepancy_cells import CELL, MAX_CELLS
 from allometry.inference.drift import (
     FAR_LOG_SD,
@@ -14,6 +20,7 @@ from allometry.inference.drift import (
     default_drift,
     draw_drift,
     draw_far,
+    far_square,
 )
 from allometry.inference.residuals import RunResiduals
 from allometry.laws import get_law
@@ -174,3 +181,22 @@ def test_the_scale_comes_from_the_groups_with_most_runs():
 
 def test_default_drift_does_not_depend_on_the_number_of_groups():
     assert default_drift(1) == default_drift(6)
+
+
+def test_the_covariance_between_points_has_their_variance_on_its_diagonal(fitted):
+    rng = np.random.default_rng(0)
+    group = rng.integers(0, 4, size=12)
+    params, tokens = 10.0 ** rng.uniform(8, 11, size=12), 10.0 ** rng.uniform(9, 12, size=12)
+    between = discrepancy_between(fitted, group, params, tokens)
+    _, sd = discrepancy_at(fitted, group, params, tokens)
+    assert np.diag(between) == pytest.approx(sd**2, abs=1e-12)
+    assert between == pytest.approx(between.T)
+    assert np.linalg.eigvalsh(between).min() > -1e-12
+    # Points far from all runs are as correlated as groups are: the runs say nothing there.
+    far = discrepancy_between(fitted, np.array([0, 1]), np.full(2, 1e25), np.full(2, 1e28))
+    assert far[0, 1] / far[0, 0] == pytest.approx(fitted.record.drift.shared, rel=0.01)
+
+
+def test_the_mean_square_of_the_far_scale_is_that_of_its_draws():
+    drawn = draw_far(log_sd=0.3, draws=200_000, seed=0)
+    assert far_square(log_sd=0.3) == pytest.approx((drawn**2).mean(), rel=0.03)

@@ -73,12 +73,21 @@ class Residuals:
 
     def at(self, group: Indices, place: Array) -> tuple[Array, Array]:
         """Mean and standard deviation of the discrepancy at places of groups, (point,)."""
-        variance = self.scale.scale**2
-        across = variance * covariance(place, self.place)
-        across *= _alike(group, self.group, self.shared)
+        across = self._across(group, place)
         explained = np.linalg.solve(self.root, across.T)
-        left = variance - (explained**2).sum(axis=0)
+        left = self.scale.scale**2 - (explained**2).sum(axis=0)
         return across @ self.weights, np.sqrt(np.maximum(left, 0.0))
+
+    def between(self, group: Indices, place: Array) -> Array:
+        """Covariance of the discrepancy between places of groups, (point, point)."""
+        explained = np.linalg.solve(self.root, self._across(group, place).T)
+        prior = self.scale.scale**2 * _correlation(place, group, self.shared)
+        return np.asarray(prior - explained.T @ explained)
+
+    def _across(self, group: Indices, place: Array) -> Array:
+        """Covariance between places of groups and the cells, before residuals, (point, cell)."""
+        alike = _alike(group, self.group, self.shared)
+        return np.asarray(self.scale.scale**2 * covariance(place, self.place) * alike)
 
 
 def covariance(a: Array, b: Array) -> Array:
@@ -113,6 +122,14 @@ def discrepancy_at(
     return _residuals(posterior).at(np.asarray(group), place)
 
 
+def discrepancy_between(
+    posterior: "Posterior", group: Indices, params: Array, tokens: Array
+) -> Array:
+    """Covariance of the discrepancy of log loss between points given the runs, (point, point)."""
+    place = places(posterior, np.asarray(params), np.asarray(tokens), None)
+    return _residuals(posterior).between(np.asarray(group), place)
+
+
 def discrepancy_along(posterior: "Posterior", group: Indices, flops: Array) -> tuple[Array, Array]:
     """The same at budgets, spent as the group's runs spend theirs (at their median D / N), once.
 
@@ -135,18 +152,24 @@ def _path(
     posterior: "Posterior", group: int, low: float, high: float
 ) -> tuple[Array, Array, Array]:
     """Nodes in log10 FLOPs, and mean and standard deviation there."""
+    nodes = np.linspace(low, high, int((high - low) * NODES_PER_DECADE) + 1)
+    place = places(posterior, *spent_as_runs(posterior, group, 10.0**nodes), None)
+    return nodes, *_residuals(posterior).at(np.full(len(nodes), group), place)
+
+
+def spent_as_runs(posterior: "Posterior", group: int, flops: Array) -> tuple[Array, Array]:
+    """Params and tokens that budgets (point,) buy as the group's runs spend theirs."""
     data = posterior.idata["constant_data"]
-    params, tokens, flops = (
+    params, tokens, spent = (
         data[n].to_numpy().astype(float) for n in ("params", "tokens", "flops")
     )
     own = data["group_index"].to_numpy() == group
     mine = own if own.any() else np.ones(len(own), dtype=bool)
     ratio = float(np.median(np.log10(tokens[mine] / params[mine])))
-    cost = float(np.median(np.log10(flops[mine] / params[mine] / tokens[mine])))
-    nodes = np.linspace(low, high, int((high - low) * NODES_PER_DECADE) + 1)
-    half = (nodes - cost - ratio) / 2.0  # log10 of params of ratio D / N whose N D is the budget's
-    place = places(posterior, 10.0**half, 10.0 ** (half + ratio), None)
-    return nodes, *_residuals(posterior).at(np.full(len(nodes), group), place)
+    cost = float(np.median(np.log10(spent[mine] / params[mine] / tokens[mine])))
+    # log10 of the params of ratio D / N whose N D is the budget's
+    half = (np.log10(flops) - cost - ratio) / 2.0
+    return 10.0**half, 10.0 ** (half + ratio)
 
 
 def study_scale(posterior: "Posterior") -> StudyScale:

@@ -63,3 +63,8 @@ def draw_far(*, log_sd: float, draws: int, seed: int) -> npt.NDArray[np.float64]
     rng = np.random.default_rng([seed, 13])
     spread = np.hypot(log_sd, FAR_LOG_SD)
     return np.asarray(FAR_OVER_NEAR * np.exp(spread * rng.normal(size=draws)))
+
+
+def far_square(*, log_sd: float) -> float:
+    """Mean square of `draw_far`: what it multiplies a variance by."""
+    return float(FAR_OVER_NEAR**2 * np.exp(2.0 * np.hypot(log_sd, FAR_LOG_SD) ** 2))
