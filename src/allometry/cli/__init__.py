@@ -1,5 +1,6 @@
 """The command line: parse, call one function, print. Commands are imported when they run."""
 
+import gc
 import sys
 from collections.abc import Sequence
 
@@ -30,6 +31,7 @@ COMMANDS: tuple[tuple[str, str, str, str], ...] = (
         "Size and tokens for a demand to be served, in FLOPs.",
     ),
     ("repeat", "decide:repeat_command", LOSS, "Size and epochs of too few unique tokens."),
+    ("design", "design:design_command", LOSS, "Which runs to do next, for a decision."),
     ("check", "check:check_command", LOSS, "Is this posterior to be believed?"),
     ("validate", "validate:validate_command", LOSS, "Hide the largest runs and predict them."),
     ("plot", "plot:plot_command", LOSS, "Draw a posterior or a decision as PNG, PDF or SVG."),
@@ -150,6 +152,8 @@ def build_app(arguments: Sequence[str]) -> cyclopts.App:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return its exit code (0 answered, 1 no or failed, 2 bad input)."""
+    if argv is None:  # a process of our own: imports and traces make much that lives to its end
+        gc.set_threshold(100_000, 50, 50)
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         code = build_app(arguments)(arguments, exit_on_error=False, print_error=False)

@@ -63,7 +63,7 @@ class Groups:
 EVERY_GROUP = Groups()
 
 
-def parse_group(text: str | None) -> dict[str, object] | None:
+def parse_group(text: str | None, *, option: str = "--group") -> dict[str, object] | None:
     """Group columns and values of ``architecture=transformer,context_length=4096``."""
     from allometry.errors import InputError
 
@@ -73,8 +73,8 @@ def parse_group(text: str | None) -> dict[str, object] | None:
     for part in text.split(","):
         name, equals, value = (piece.strip() for piece in part.partition("="))
         if not (name and equals and value) or name in found:
-            hint = "Write --group architecture=transformer,context_length=4096."
-            raise InputError(f"not a group: {text!r}", where="--group", hint=hint)
+            hint = f"Write {option} architecture=transformer,context_length=4096."
+            raise InputError(f"not a group: {text!r}", where=option, hint=hint)
         found[name] = int(value) if value.isdecimal() else value
     return found
 

@@ -5,6 +5,7 @@ from allometry.decisions.asking import UnseenGroupWarning, Which
 from allometry.decisions.breakeven import break_even_budget, break_even_context
 from allometry.decisions.buildable import buildable, nearest_shapes
 from allometry.decisions.comparison import compare, effective_speedup
+from allometry.decisions.design import design_runs
 from allometry.decisions.lifetime import lifetime
 from allometry.decisions.prediction import predict, predict_draws
 from allometry.decisions.questions import Level
@@ -20,6 +21,7 @@ __all__ = [
     "break_even_context",
     "buildable",
     "compare",
+    "design_runs",
     "effective_speedup",
     "growth_law",
     "least_regret",

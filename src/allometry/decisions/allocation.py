@@ -106,7 +106,7 @@ def growth_law(
     refuse_columns(posterior)
     posterior, groups = ask(posterior, cost=cost, **which)
     index = np.asarray(groups, dtype=np.int64)
-    low, high = _ranges(posterior, index, flops_low, flops_high)
+    low, high = growth_ranges(posterior, index, flops_low, flops_high)
     draws, cost = law_draws(posterior, index), posterior.record.cost
     n_low, d_low, _ = compute_optimal(draws, cost, index, low)
     n_high, d_high, _ = compute_optimal(draws, cost, index, high)
@@ -119,9 +119,13 @@ def growth_law(
     )
 
 
-def _ranges(
-    posterior: Posterior, index: np.ndarray, flops_low: float | None, flops_high: float | None
+def growth_ranges(
+    posterior: Posterior,
+    index: np.ndarray,
+    flops_low: float | None = None,
+    flops_high: float | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
+    """Budgets between which a growth law's slope is taken, (group,) each."""
     smallest, largest = posterior.smallest_flops()[index], posterior.largest_flops()[index]
     low = np.full(len(index), flops_low) if flops_low else smallest
     high = np.full(len(index), flops_high) if flops_high else largest

@@ -76,8 +76,10 @@ def buildable(
     return pd.concat([table.reset_index(drop=True), pd.DataFrame(rows)], axis=1)
 
 
-def nearest_shapes(table: pd.DataFrame, *, vocab_size: int = VOCAB_SIZE) -> pd.DataFrame:
-    """A table with the family's shape nearest to each ``params_median``.
+def nearest_shapes(
+    table: pd.DataFrame, *, params: str = "params_median", vocab_size: int = VOCAB_SIZE
+) -> pd.DataFrame:
+    """A table with the family's shape nearest to the size in a column.
 
     Returns
     -------
@@ -87,7 +89,7 @@ def nearest_shapes(table: pd.DataFrame, *, vocab_size: int = VOCAB_SIZE) -> pd.D
     """
     rows = []
     for _, row in table.iterrows():
-        wanted = float(row["params_median"])
+        wanted = float(row[params])
         names = ("buildable_params", "d_model", "n_layers", "n_heads")
         if not np.isfinite(wanted):
             rows.append(dict.fromkeys(names, np.nan))
