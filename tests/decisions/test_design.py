@@ -89,6 +89,23 @@ def test_candidates_may_be_of_other_groups_and_tell_less(fitted):
     assert far["gain"].sum() < own["gain"].sum()
 
 
+def test_of_a_table_of_runs_each_is_made_once_and_at_its_cost(fitted):
+    points = pd.DataFrame({"params": [1e9, 5e8, 1e9], "tokens": [5e9, 1e10, 1e13]})
+    table = design_runs(
+        fitted, BUDGET, "loss", at=AT, least_gain=1e-6, candidates=points.assign(**ONE), **ONE
+    )
+    assert sorted(table["params"]) == [5e8, 1e9]  # the third costs more than the budget
+    assert set(table["tokens"]) == {5e9, 1e10}
+    index = np.array([2])
+    for _, row in table.iterrows():
+        spent = fitted.record.cost.flops(index, row["params"], row["tokens"])
+        assert row["flops"] == pytest.approx(float(spent[0]))
+    with pytest.raises(InputError, match="buy no run of the table"):
+        design_runs(fitted, 1e15, "loss", at=AT, candidates=points.assign(**ONE), **ONE)
+    with pytest.raises(InputError, match="no column tokens"):
+        design_runs(fitted, BUDGET, "loss", at=AT, candidates=points[["params"]], **ONE)
+
+
 def test_a_group_that_was_never_run_is_best_told_by_runs_of_its_own(fitted):
     with pytest.warns(UserWarning, match="was never run"):
         table = design_runs(

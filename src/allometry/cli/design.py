@@ -68,7 +68,8 @@ def design_command(
         The two of a winner: ``--between transformer xlstm``. By default the only two.
     candidates
         Groups whose runs may be done: ``--candidates context_length=2048``; by default all, since a
-        run of one group tells something of the others.
+        run of one group tells something of the others. Or a table of the runs to choose from, each
+        once, with params, tokens and group columns.
     runs
         How many at most.
     least_gain
@@ -95,7 +96,7 @@ def design_command(
             decision,
             at=at,
             between=between,
-            candidates=parse_group(candidates, option="--candidates"),
+            candidates=_candidates(candidates),
             runs=runs,
             least_gain=least_gain,
             cost=other_cost(loaded, cost),
@@ -111,6 +112,15 @@ def design_command(
         table = nearest_shapes(table, params="params")
     answered(table, as_json=json)
     return 0 if len(table) else 1
+
+
+def _candidates(text: str | None) -> "dict[str, object] | pd.DataFrame | None":
+    """Groups, where there is an equals sign, or a table of runs."""
+    from allometry.observations.loading import load_table
+
+    if text is None or "=" in text:
+        return parse_group(text, option="--candidates")
+    return load_table(Path(text))[0]
 
 
 def _told(table: "pd.DataFrame", least_gain: float) -> str:

@@ -1,10 +1,12 @@
-"""Runs that could be made: a grid over params and budgets, near those that were made."""
+"""Runs that could be made: those of a list, or a grid near those that were made."""
 
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
+from allometry.decisions.prediction import place_points
 from allometry.errors import InputError
 from allometry.inference import Posterior
 
@@ -25,12 +27,53 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Candidates:
-    """Runs that could be made, (candidate,) each; FLOPs are those of the posterior's cost model."""
+    """Runs that could be made.
+
+    Attributes
+    ----------
+    group : ndarray of int, shape (candidate,)
+    params, tokens, flops : ndarray, shape (candidate,)
+        FLOPs are those of the posterior's cost model.
+    again : bool
+        Whether one may be made more than once, with another seed.
+    """
 
     group: npt.NDArray[np.int64]
     params: Floats
     tokens: Floats
     flops: Floats
+    again: bool = True
+
+
+def listed_runs(posterior: Posterior, table: pd.DataFrame, budget: float) -> Candidates:
+    """Runs of a table that a budget can buy, each once.
+
+    Parameters
+    ----------
+    posterior : Posterior
+    table : DataFrame
+        ``params``, ``tokens`` and group columns; a run without a group is one of every group.
+    budget : float
+
+    Raises
+    ------
+    InputError
+        If the table cannot be used, or the budget buys none of its runs.
+    """
+    placed, index = place_points(posterior, table)
+    params, tokens = (placed[name].to_numpy(dtype=np.float64) for name in ("params", "tokens"))
+    flops = np.asarray(posterior.record.cost.flops(index, params, tokens))
+    paid = flops <= budget
+    if not paid.any():
+        cheapest = f"the cheapest costs {flops.min():.3g}" if len(flops) else "there is none"
+        raise InputError(f"{budget:.3g} FLOPs buy no run of the table: {cheapest}", where="budget")
+    return Candidates(
+        group=index[paid],
+        params=params[paid],
+        tokens=tokens[paid],
+        flops=flops[paid],
+        again=False,
+    )
 
 
 def candidate_runs(posterior: Posterior, groups: list[int], budget: float) -> Candidates:

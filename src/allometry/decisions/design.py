@@ -16,7 +16,7 @@ import pandas as pd
 from allometry.accounting import CostModel
 from allometry.decisions.aims import Aim, aim_at
 from allometry.decisions.asking import Which, group_columns, wanted_labels
-from allometry.decisions.candidates import Candidates, candidate_runs
+from allometry.decisions.candidates import Candidates, candidate_runs, listed_runs
 from allometry.decisions.outlook import extrapolation_factor, law_draws
 from allometry.decisions.questions import check_budgets
 from allometry.decisions.spending import Joint, spend
@@ -43,7 +43,7 @@ def design_runs(
     *,
     at: float | None = None,
     between: tuple[str, str] | None = None,
-    candidates: Mapping[str, Any] | None = None,
+    candidates: Mapping[str, Any] | pd.DataFrame | None = None,
     runs: int = 10,
     least_gain: float = 0.01,
     cost: CostModel | None = None,
@@ -63,11 +63,12 @@ def design_runs(
         Training budget in FLOPs that the decision is about: of all but the exponent.
     between : tuple of two str, optional
         The two of a winner, by default the only two.
-    candidates : mapping, optional
+    candidates : mapping or DataFrame, optional
         Group columns that candidate runs must have, such as ``{"context_length": 2048}``; by
-        default runs of every group are candidates.
+        default runs of every group are candidates. Or a table of the runs to choose from, each
+        once, with ``params``, ``tokens`` and group columns.
     runs : int
-        How many runs at most. One may be there twice: two seeds.
+        How many runs at most. One may be there twice, with another seed, unless it is of a table.
     least_gain : float
         Runs with less gain are not worth their row.
     cost : CostModel, optional
@@ -97,7 +98,10 @@ def design_runs(
     total = _check_budget(budget, runs, least_gain)
     few = posterior.thinned(DRAWS) if posterior.n_draws > 1.5 * DRAWS else posterior
     few, aim = aim_at(few, decision, at=at, between=between, cost=cost, **which)
-    possible = candidate_runs(few, _groups(few, aim, candidates), total)
+    if isinstance(candidates, pd.DataFrame):
+        possible = listed_runs(few, candidates, total)
+    else:
+        possible = candidate_runs(few, _groups(few, aim, candidates), total)
     joint = _joint(few, aim, possible)
     bought = spend(joint, total, most=runs, least=least_gain)
     before = float(joint.covariance[0, 0])
@@ -166,6 +170,7 @@ def _joint(posterior: Posterior, aim: Aim, possible: Candidates) -> Joint:
         covariance=covariance,
         noise=TOLD_BY_STUDENT * (noise**2).mean(axis=0),
         cost=possible.flops,
+        again=possible.again,
     )
 
 

@@ -46,7 +46,7 @@ def predict(posterior: Posterior, points: pd.DataFrame, **which: Unpack[Which]) 
     posterior.require_converged(force=which.get("force", False))
     points = points.assign(**wanted_labels(posterior, which))
     posterior = _with_unseen(posterior, points, unseen=which.get("unseen", False))
-    table, index = _place(posterior, points)
+    table, index = place_points(posterior, points)
     params, tokens = (table[name].to_numpy(dtype=np.float64) for name in ("params", "tokens"))
     columns = {n: table[n].to_numpy(dtype=np.float64) for n in posterior.law.columns}
     log_loss, imbalance = log_loss_at(law_draws(posterior, index), params, tokens, columns)
@@ -63,7 +63,7 @@ def predict(posterior: Posterior, points: pd.DataFrame, **which: Unpack[Which]) 
 
 def predict_draws(posterior: Posterior, points: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """Draws (draw, point) of the loss of the law and of a new run, for points with their groups."""
-    table, index = _place(posterior, points)
+    table, index = place_points(posterior, points)
     if len(table) != len(points):
         raise InputError("every point must name its group", where="points")
     params, tokens = (table[name].to_numpy(dtype=np.float64) for name in ("params", "tokens"))
@@ -74,7 +74,7 @@ def predict_draws(posterior: Posterior, points: pd.DataFrame) -> tuple[np.ndarra
     return np.exp(log_loss), np.exp(run)
 
 
-def _place(posterior: Posterior, points: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
+def place_points(posterior: Posterior, points: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
     """Points with their group columns, one row a point and group, and the group indices."""
     needed = ["params", "tokens", *posterior.law.columns]
     if missing := [name for name in needed if name not in points]:

@@ -45,11 +45,14 @@ class Joint:
         share its outcome, not their noise.
     cost : ndarray, shape (candidate,)
         Positive.
+    again : bool
+        Whether a candidate may be observed more than once.
     """
 
     covariance: Floats
     noise: Floats
     cost: Floats
+    again: bool = True
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -59,7 +62,7 @@ class Selection:
     Attributes
     ----------
     chosen : ndarray of int, shape (step,)
-        A candidate may come more than once.
+        A candidate may come more than once, where it may be observed again.
     left : ndarray, shape (step,)
         Variance of the quantity given this observation and those before.
     """
@@ -105,11 +108,12 @@ def greedy(
     cross, variance = covariance[0, 1:].copy(), np.diag(covariance)[1:].copy()
     taken = np.empty((0, len(covariance)))  # rows u: the covariance has lost the sum of u u^T
     ceiling = share * budget
+    free = np.ones(len(cost), dtype=bool)
     chosen: list[int] = []
     lefts: list[float] = []
     while len(chosen) < most:
         gain = cross**2 / (variance + noise)
-        open_ = (cost <= min(budget, ceiling)) & (gain >= least * prior)
+        open_ = free & (cost <= min(budget, ceiling)) & (gain >= least * prior)
         if not open_.any():
             break
         k = int(np.where(open_, gain / cost**power, -np.inf).argmax())
@@ -120,6 +124,7 @@ def greedy(
         cross -= told[0] * told[1:]
         variance = np.maximum(variance - told[1:] ** 2, 0.0)
         budget -= float(cost[k])
+        free[k] = joint.again
         chosen.append(k)
         lefts.append(left)
     return Selection(chosen=np.array(chosen, dtype=np.int64), left=np.array(lefts))
