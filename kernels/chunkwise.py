@@ -13,8 +13,11 @@ The normaliser is one more value: with a column of ones beside v, n is the last 
 its product with q is the last column of the output. Derivation: docs/kernels.md.
 """
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from allometry.kernels.chunkwise_blocks import Kept, kept_shapes
 from allometry.kernels.chunkwise_passes import backward_pass, forward_pass
@@ -23,8 +26,15 @@ from allometry.kernels.contract import State, accumulation_dtype
 from allometry.kernels.gates import N_VECTORS
 
 
-@torch.library.custom_op("allometry::mlstm_chunkwise", mutates_args=())
-def _forward_op(
+def _no_autocast(q: Tensor) -> AbstractContextManager[object]:
+    device = q.device.type
+    return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else _NOTHING
+
+
+_NOTHING = nullcontext()
+
+
+def _forward(
     q: Tensor,
     k: Tensor,
     v: Tensor,
@@ -41,11 +51,14 @@ def _forward_op(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Return h, the final C, n, m; for the backward pass gate vectors, `attained_at` and `Kept`."""
     plan = plan_chunks(q, v, chunk_size)
-    with torch.autocast(q.device.type, enabled=False):
+    with _no_autocast(q):
         h, C, n, m, vectors, attained_at, kept = forward_pass(
             q, k, v, i, f, (C, n, m), plan, eps, empty=empty, keep=keep
         )
     return h, C, n, m, vectors, attained_at, kept.states, kept.pairs, kept.dot
+
+
+_forward_op = torch.library.custom_op("allometry::mlstm_chunkwise", _forward, mutates_args=())
 
 
 @_forward_op.register_fake
@@ -72,11 +85,10 @@ def _(
     vectors = q.new_empty((N_VECTORS, plan.n_chunks, batch, heads, plan.chunk), dtype=dtype)
     attained_at = q.new_empty(i.shape, dtype=torch.int64)
     states, pairs, dot = (q.new_empty(shape, dtype=dtype) for shape in shapes)
-    return v.new_empty(v.shape), C, n, m, vectors, attained_at, states, pairs, dot
+    return torch.empty_like(v), C, n, m, vectors, attained_at, states, pairs, dot
 
 
-@torch.library.custom_op("allometry::mlstm_chunkwise_backward", mutates_args=())
-def _backward_op(
+def _backward(
     q: Tensor,
     k: Tensor,
     v: Tensor,
@@ -99,7 +111,7 @@ def _backward_op(
     empty: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     plan = plan_chunks(q, v, chunk_size)
-    with torch.autocast(q.device.type, enabled=False):
+    with _no_autocast(q):
         return backward_pass(
             (q, k, v, i, f, m),
             (h, vectors, attained_at, Kept(states=states, pairs=pairs, dot=dot)),
@@ -109,6 +121,11 @@ def _backward_op(
             eps,
             empty=empty,
         )
+
+
+_backward_op = torch.library.custom_op(
+    "allometry::mlstm_chunkwise_backward", _backward, mutates_args=()
+)
 
 
 @_backward_op.register_fake
@@ -137,7 +154,8 @@ def _(
     batch, heads, _, d_qk = q.shape
     flat = (batch, heads)
     start = ((0,),) * 3 if empty else ((*flat, d_qk, v.shape[-1]), (*flat, d_qk), flat)
-    q, k, v, i, f = (x.new_empty(x.shape) for x in (q, k, v, i, f))
+    q, k, v = (torch.empty_like(x) for x in (q, k, v))
+    i, f = (x.new_empty(x.shape) for x in (i, f))
     C, n, m = (states.new_empty(shape) for shape in start)
     return q, k, v, i, f, C, n, m
 
@@ -146,19 +164,38 @@ def _save(ctx, inputs, output) -> None:
     q, k, v, i, f, _, _, m, *ctx.options = inputs
     h, _, _, _, *kept = output
     ctx.save_for_backward(q, k, v, i, f, m, h, *kept)
-    ctx.mark_non_differentiable(*kept)
     ctx.set_materialize_grads(False)
 
 
-def _gradients(ctx, h_grad, C_grad, n_grad, m_grad, *_):
+def _save_of_op(ctx, inputs, output) -> None:
+    _save(ctx, inputs, output)
+    ctx.mark_non_differentiable(*output[4:])
+
+
+def _gradients(ctx, h_grad, C_grad, n_grad, m_grad, *_, backward=_backward_op):
     *options, empty, _ = ctx.options
     out_grads = (h_grad, C_grad, n_grad, m_grad)
-    gradients = _backward_op(*ctx.saved_tensors, *out_grads, *options, empty)
+    gradients = backward(*ctx.saved_tensors, *out_grads, *options, empty)
     start = (None, None, None) if empty else gradients[5:]
     return (*gradients[:5], *start, *(None,) * 5)
 
 
-_forward_op.register_autograd(_gradients, setup_context=_save)
+_forward_op.register_autograd(_gradients, setup_context=_save_of_op)
+
+
+class _Eager(torch.autograd.Function):
+    """The operator without torch's dispatcher: a twentieth of the time of a short sequence."""
+
+    @staticmethod
+    def forward(ctx, *inputs):
+        outputs = _forward(*inputs)
+        _save(ctx, inputs, outputs)
+        return outputs[:4]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, *gradients):
+        return _gradients(ctx, *gradients, backward=_backward)
 
 
 def mlstm_chunkwise(
@@ -177,14 +214,15 @@ def mlstm_chunkwise(
     dtype = accumulation_dtype(q, k, v, i, f, *(state or ()))
     empty = state is None
     if state is None:  # no memory: C and n are not read
-        zero = q.new_zeros((), dtype=dtype)
-        flat = q.shape[:2]
-        C, n = zero.expand(*flat, q.shape[-1], v.shape[-1]), zero.expand(*flat, q.shape[-1])
-        m = q.new_zeros(flat, dtype=dtype)
+        m = q.new_zeros(q.shape[:2], dtype=dtype)
+        n = m[..., None].expand(*m.shape, q.shape[-1])
+        C = n[..., None].expand(*n.shape, v.shape[-1])
     else:
         C, n, m = (x.to(dtype) for x in state)
     inputs = (q, k, v, i, f, C, n, m)
     keep = torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
     chunk_size = chunk_size or default_chunk_size(q.shape[2])
-    h, C, n, m, *_ = _forward_op(*inputs, chunk_size, normalizer_gradient, eps, empty, keep)
+    # A compiler, as torch's transforms of functions, need not look into the operator.
+    run = _Eager.apply if keep and not torch.compiler.is_compiling() else _forward_op
+    h, C, n, m, *_ = run(*inputs, chunk_size, normalizer_gradient, eps, empty, keep)
     return h, (C, n, m)

@@ -1,6 +1,5 @@
 """How a sequence is cut into chunks and blocks, and the moves between the two layouts."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -31,16 +30,10 @@ class Plan:
     groups: tuple[Group, ...]  # the heads of a block; their sizes may differ
     width: int  # heads of the largest group
 
-    @property
-    def n_blocks(self) -> int:
-        """Blocks of one head."""
-        return -(-self.n_chunks // self.block_chunks)
-
-    def blocks(self) -> Iterator[tuple[int, int, int]]:
-        """Index, first chunk and number of chunks of every block, in order of time."""
-        for index in range(self.n_blocks):
-            first = index * self.block_chunks
-            yield index, first, min(self.block_chunks, self.n_chunks - first)
+    def blocks(self) -> list[tuple[int, int]]:
+        """First chunk and number of chunks of every block, in order of time."""
+        firsts = range(0, self.n_chunks, self.block_chunks)
+        return [(first, min(self.block_chunks, self.n_chunks - first)) for first in firsts]
 
 
 def _slices(length: int, at_most: int) -> list[slice]:
@@ -92,71 +85,51 @@ def group_size(group: Group) -> int:
     return batch * heads
 
 
-def by_chunk(rows: Tensor, heads: int) -> tuple[Tensor, ...]:
-    """View rows (chunks * heads, ...) as one tensor (heads, ...) a chunk."""
-    return torch.unbind(rows.view(-1, heads, *rows.shape[1:]))
-
-
 class Chunked:
-    """A (batch, heads, time, width) tensor of any strides, read and written by whole chunks.
+    """A (batch, heads, time, width) tensor of any strides, read and written by blocks of chunks.
 
-    Buffers are (chunks * batch * heads, chunk, width). Behind the end, zeros are read and nothing
-    is written.
+    Buffers are (chunks, batch, heads, chunk, width). Behind the end, zeros are read and nothing is
+    written.
     """
 
-    def __init__(self, tensor: Tensor, chunk: int) -> None:
+    def __init__(self, tensor: Tensor, plan: Plan) -> None:
         batch, heads, time, width = tensor.shape
-        self.n_full, self.rest = divmod(time, chunk)
-        self.flat = (batch, heads, chunk)
-        self.tail = tensor[:, :, time - self.rest :]  # [B, H, rest, w]
-        whole = tensor[:, :, : time - self.rest] if self.rest else tensor
+        n_full, self.rest = divmod(time, plan.chunk)
         b, h, t, w = tensor.stride()
-        shape = (self.n_full, batch, heads, chunk, width)
-        self.full = whole.as_strided(shape, (chunk * t, b, h, t, w))
+        shape = (n_full, batch, heads, plan.chunk, width)
+        full = tensor.as_strided(shape, (plan.chunk * t, b, h, t, w))
+        self.blocks = full.split(plan.block_chunks)
+        if self.rest:
+            self.tail = tensor[:, :, time - self.rest :]  # [B, H, rest, w]
+            if n_full % plan.block_chunks == 0:
+                self.blocks = (*self.blocks, full[n_full:])
 
-    def load(
-        self, buffer: Tensor, first: int, n_chunks: int, *, times: Tensor | None = None
-    ) -> Tensor:
-        """Copy chunks first ... first + n_chunks to `buffer`, times a buffer; return it."""
-        here = self._shaped(buffer, n_chunks)
-        factor = None if times is None else self._shaped(times, n_chunks)
-        n_full = min(n_chunks, self.n_full - first)
-        if n_full == n_chunks:
-            _write(here, self._at(first, n_chunks), factor)
-            return buffer
-        _write(here[:n_full], self._at(first, n_full), factor)
-        _write(here[-1, :, :, : self.rest], self.tail, factor, tail=True)
-        here[-1, :, :, self.rest :].zero_()
-        return buffer
-
-    def store(
-        self, buffer: Tensor, first: int, n_chunks: int, *, times: Tensor | None = None
-    ) -> None:
-        """Copy `buffer`, times a buffer, to chunks first ... first + n_chunks."""
-        here = self._shaped(buffer, n_chunks)
-        factor = None if times is None else self._shaped(times, n_chunks)
-        n_full = min(n_chunks, self.n_full - first)
-        if n_full == n_chunks:
-            _write(self._at(first, n_chunks), here, factor)
+    def load(self, to: Tensor, index: int, *, times: Tensor | None = None) -> None:
+        """Copy a block to a buffer, times another."""
+        block = self.blocks[index]
+        if block.shape[0] == to.shape[0]:
+            _write(to, block, times)
             return
-        _write(self._at(first, n_full), here[:n_full], factor)
-        _write(self.tail, here[-1, :, :, : self.rest], factor, tail=True)
+        _write(to[:-1], block, None if times is None else times[:-1])
+        _write(to[-1, :, :, : self.rest], self.tail, self._tail_of(times))
+        to[-1, :, :, self.rest :].zero_()
 
-    def _at(self, first: int, n_chunks: int) -> Tensor:
-        return self.full if n_chunks == self.n_full else self.full[first : first + n_chunks]
+    def store(self, of: Tensor, index: int, *, times: Tensor | None = None) -> None:
+        """Copy a buffer, times another, to a block."""
+        block = self.blocks[index]
+        if block.shape[0] == of.shape[0]:
+            _write(block, of, times)
+            return
+        _write(block, of[:-1], None if times is None else times[:-1])
+        _write(self.tail, of[-1, :, :, : self.rest], self._tail_of(times))
 
-    def _shaped(self, buffer: Tensor, n_chunks: int) -> Tensor:
-        # [rows, L, w] as [NC, B, H, L, w]
-        return buffer.view(n_chunks, *self.flat, buffer.shape[-1])
+    def _tail_of(self, times: Tensor | None) -> Tensor | None:
+        return None if times is None else times[-1, :, :, : self.rest]
 
 
-def _write(to: Tensor, of: Tensor, factor: Tensor | None, *, tail: bool = False) -> None:
-    # One pass: to = of * factor, in the dtype of `to`; `factor` covers whole chunks.
+def _write(to: Tensor, of: Tensor, factor: Tensor | None) -> None:
+    # One pass: to = of * factor, in the dtype of `to`.
     if factor is None:
         to.copy_(of)
-        return
-    if tail:
-        factor = factor[-1, :, :, : to.shape[-2]]
-    elif factor.shape[0] != to.shape[0]:
-        factor = factor[: to.shape[0]]
-    torch.mul(of, factor, out=to)
+    else:
+        torch.mul(of, factor, out=to)

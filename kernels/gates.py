@@ -30,16 +30,16 @@ LOG_FORGET_MIN = -1e4
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BlockGates:
-    """Gate vectors of some rows (chunks of some heads), shaped to multiply [rows, chunk, width]."""
+    """Gate vectors of some chunks, to multiply (chunks, batch, heads, chunk, width); L a chunk."""
 
-    w: Tensor  # [r, 1, L]: log2 of the weight of what token s writes, plus log2 of the scale of q
-    M: Tensor  # [r, L, 1]: log2 of what token t divides by
-    k_fix: Tensor  # [r, L, 1]: 2^(w before rounding - w)
-    q_fix: Tensor  # [r, L, 1]: 2^(M - M before rounding)
-    floor: Tensor  # [r, L]: e^-m, the smallest denominator
-    keep: Tensor  # [r, L, 1]: weight of the chunk's start state at t, times the scale, over q_fix
-    write: Tensor  # [r, L, 1]: weight of token s in the chunk's end state, over k_fix
-    decay: Tensor  # [r, 1, 1]: weight of the start state in the end state
+    w: Tensor  # [..., 1, L]: log2 of the weight of what token s writes
+    N: Tensor  # [..., L, 1]: -M, log2 of one over what token t divides by, plus that of q's scale
+    k_fix: Tensor  # [..., L, 1]: 2^(w before rounding - w)
+    q_fix: Tensor  # [..., L, 1]: 2^(N before rounding - N)
+    floor: Tensor  # [..., L, 1]: e^-m, the smallest denominator
+    keep: Tensor  # [..., L, 1]: weight of the chunk's start state at t, times the scale, over q_fix
+    write: Tensor  # [..., L, 1]: weight of token s in the chunk's end state, over k_fix
+    decay: Tensor  # [..., L, 1]: weight of the start state in the end state, L times the same
 
 
 N_VECTORS = 8
@@ -47,17 +47,10 @@ N_VECTORS = 8
 
 
 def block_gates(vectors: Tensor) -> BlockGates:
-    """Shape vectors (N_VECTORS, rows, chunk)."""
-    w, M, k_fix, q_fix, floor, keep, write, decay = vectors.unbind(0)
+    """Shape vectors (N_VECTORS, chunks, batch, heads, chunk, 1)."""
+    w, N, k_fix, q_fix, floor, keep, write, decay = vectors.unbind(0)
     return BlockGates(
-        w=w[:, None],
-        M=M[..., None],
-        k_fix=k_fix[..., None],
-        q_fix=q_fix[..., None],
-        floor=floor,
-        keep=keep[..., None],
-        write=write[..., None],
-        decay=decay[:, :1, None],
+        w=w.mT, N=N, k_fix=k_fix, q_fix=q_fix, floor=floor, keep=keep, write=write, decay=decay
     )
 
 
@@ -65,8 +58,8 @@ def _running_maximum(i: Tensor, log_forget: Tensor, m_start: Tensor) -> tuple[Te
     """Return m of every token, and which token attains it; -1 stands for the initial state."""
     b = log_forget.cumsum(-1)
     highest, where = (i - b).cummax(-1)
-    start = m_start[..., None]
-    return torch.maximum(highest, start).add_(b), where.masked_fill_(highest <= start, -1)
+    where.masked_fill_(highest <= m_start, -1)
+    return torch.maximum(highest, m_start).add_(b), where
 
 
 def log_forget_gate(f: Tensor) -> Tensor:
@@ -90,7 +83,7 @@ def chunk_gates(
     chunk : int
         Tokens a chunk.
     scale : float
-        d_qk^(-1/2); folded into `w` and `keep`, where it costs nothing.
+        d_qk^(-1/2); folded into `N` and `keep`, where it costs nothing.
     dtype : torch.dtype
         Of the result.
 
@@ -103,38 +96,37 @@ def chunk_gates(
         Token that attains the running maximum; -1 is the initial state.
     """
     batch, heads, time = i.shape
-    n_chunks = -(-time // chunk)
-    fill = (0, n_chunks * chunk - time)
+    n_chunks, log_scale = -(-time // chunk), math.log2(scale)
+    filled = n_chunks * chunk - time
     # To base 2: exp2 takes half the time of exp.
-    i, m_start = i.double() * LOG2_E, m_start.double() * LOG2_E
+    i, m_start = i.double() * LOG2_E, m_start.double()[..., None] * LOG2_E
     log_forget = log_forget_gate(f).mul_(LOG2_E)
     m, attained_at = _running_maximum(i, log_forget, m_start)
     m_last = m[..., -1]
-    if fill[1]:
-        i = pad(i, fill, value=-torch.inf)
-        log_forget = pad(log_forget, fill)
-        m = torch.cat([m, m_last[..., None].expand(*m.shape[:-1], fill[1])], -1)
+    if filled:
+        i = pad(i, (0, filled), value=-torch.inf)
+        log_forget = pad(log_forget, (0, filled))
+        m = torch.cat([m, m_last[..., None].expand(*m.shape[:-1], filled)], -1)
     i, log_forget, m = (x.view(batch, heads, n_chunks, chunk) for x in (i, log_forget, m))
-    b, log_scale = log_forget.cumsum(-1), math.log2(scale)
-    start = torch.cat([m_start[..., None], m[..., :-1, -1]], -1)[..., None]  # [B, H, NC, 1]
-    out = i.new_empty((N_VECTORS, *i.shape))
-    w, M, k_fix, q_fix, floor, keep, write, decay = out.unbind(0)
-    torch.sub(i, b, out=w).add_(log_scale)
-    torch.sub(m, b, out=M)
-    last = M[..., -1:]
-    w_rounded, M_rounded = rounded = out[:2].to(dtype)
-    torch.sub(w, w_rounded, out=k_fix)
-    if fill[1]:
+    b = log_forget.cumsum(-1)
+    start = torch.cat([m_start, m[..., :-1, -1]], -1)[..., None]  # [B, H, NC, 1]
+    out = i.new_empty((N_VECTORS, n_chunks, batch, heads, chunk))
+    w, N, k_fix, _, floor, keep, write, decay = out.movedim(1, 3).unbind(0)
+    torch.sub(i, b, out=w)
+    torch.sub(b, m, out=N).add_(log_scale)
+    end = N[..., -1:] - log_scale
+    decay.copy_(start + end)
+    exact = out[:2]
+    rounded = exact.to(dtype)
+    torch.sub(exact, rounded, out=out[2:4])
+    if filled:
         k_fix.nan_to_num_(nan=0.0)  # a filled token: -inf - -inf
-    torch.sub(M_rounded, M, out=q_fix)
+    w_rounded, N_rounded = rounded.movedim(1, 3).unbind(0)
     torch.neg(m, out=floor)
-    torch.sub(start + log_scale, M_rounded, out=keep)
-    torch.sub(w_rounded, last + log_scale, out=write)
-    decay.copy_(start - last)
+    torch.add(start, N_rounded, out=keep)
+    torch.add(end, w_rounded, out=write)
     out[2:].exp2_()
-    out[:2] = rounded
-    vectors = out.movedim(3, 1).contiguous().to(dtype)
-    return vectors, (m_last * LN_2).to(dtype), attained_at
+    return out.to(dtype), (m_last * LN_2).to(dtype), attained_at
 
 
 def gate_gradients(
@@ -175,14 +167,16 @@ def gate_gradients(
     """
     batch, heads, time = f.shape
     dots = dots.movedim(1, 3).contiguous().double()
-    b_grad = dots[0] - dots[1]  # [B, H, NC, L]
-    b_grad[..., -1] += state_dot.movedim(0, 2)
-    in_chunk = b_grad.flip(-1).cumsum(-1).flip(-1).flatten(2)[..., :time]
-    _, i_grad, r = (x.flatten(2)[..., :time] for x in dots.unbind(0))
+    q_dot, k_dot, r = dots.unbind(0)  # [B, H, NC, L]
+    b_grad = q_dot - k_dot
+    b_grad.select(-1, -1).add_(state_dot.movedim(0, 2))
+    in_chunk = b_grad.flip(-1).cumsum(-1).flip(-1)
+    i_grad, r, in_chunk = (x.flatten(2)[..., :time] for x in (k_dot, r, in_chunk))
     m_grad = r.mul_(-eps)
-    m_grad[..., -1] -= state_dot[-1]  # the state's scale: C = e^-m times what does not know m
+    last = m_grad.select(-1, -1)
+    last.sub_(state_dot[-1])  # the state's scale: C = e^-m times what does not know m
     if m_last_grad is not None:
-        m_grad[..., -1] += m_last_grad
+        last.add_(m_last_grad)
     # One slot before the first token takes what the initial state attains.
     sink = m_grad.new_zeros((batch, heads, time + 1)).scatter_add_(-1, attained_at + 1, m_grad)
     i_from_m = sink[..., 1:]
