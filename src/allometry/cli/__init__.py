@@ -135,14 +135,14 @@ def build_app(arguments: Sequence[str]) -> cyclopts.App:
         version=allometry.__version__,
         result_action="return_value",
         default_parameter=cyclopts.Parameter(negative_iterable=()),
-        help_format="plaintext",
+        help_format="markdown",
     )
     asked = tuple(arguments[:2])
     for name, target, group, text in COMMANDS:
         line = None if asked[:1] == (name,) else text
         root.command(f"allometry.cli.{target}", name=name, help=line, group=group)
     for name, group, text, members in SUBCOMMANDS:
-        sub = cyclopts.App(name=name, help=text, group=group, help_format="plaintext")
+        sub = cyclopts.App(name=name, help=text, group=group, help_format="markdown")
         for member, target, member_text in members:
             line = None if asked == (name, member) else member_text
             sub.command(f"allometry.cli.{target}", name=member, help=line)

@@ -45,10 +45,10 @@ def design_command(
     on, after the runs above it. Nothing is fitted for it: the worth of a run does not depend on
     how it ends.
 
-      size: the params to train at a budget.
-      loss: the loss that they will have.
-      winner: which of two architectures has less of it.
-      exponent: how params grow with compute.
+    - size: the params to train at a budget.
+    - loss: the loss that they will have.
+    - winner: which of two architectures has less of it.
+    - exponent: how params grow with compute.
 
     An example: ``allometry design fit.nc --budget 1e21 --decision size --at 1e23
     --architecture xlstm --context-length 8192``. Fit again with the runs that were made, then ask
