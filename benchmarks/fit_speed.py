@@ -3,9 +3,10 @@
     python benchmarks/fit_speed.py [--peers PYTHON] [--cap SECONDS] [--only NAME ...] [-o JSON]
 
 Each contestant is a process of its own with everything included: interpreter, imports, reading,
-compiling, sampling. Wall and CPU seconds are those of the process. PyMC and nutpie run under
---peers, an environment that has them (make bench makes one); without it they are left out and
-said so. A contestant that is not done within the cap is stopped and reported as such.
+compiling, sampling; ours is the command `allometry fit`, which writes a file too. Wall and CPU
+seconds are those of the process. PyMC and nutpie run under --peers, an environment that has them
+(make bench makes one); without it they are left out and said so. A contestant that is not done
+within the cap is stopped and reported as such.
 """
 
 import argparse
@@ -21,6 +22,9 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 WANTED_ESS = 400
+FITS = {"fit": ("xlstm", "nuts"), "laplace": ("chinchilla", "laplace")}
+"""Table and method of our own contestants."""
+
 ENTRIES, RESAMPLES = 4500, 4000
 """Starts and bootstraps of the L-BFGS practice."""
 
@@ -47,21 +51,19 @@ def site_statistics(sites):
     return {"max_rhat": rhat, "min_ess_bulk": bulk}
 
 
-def one_fit(table, method):
-    from allometry.cli.runtime import prepare_jax
-    from allometry.inference import Sampler, fit
+def fitted(path):
+    """What a file that `allometry fit` wrote says, with statistics over the model's own sites."""
+    from allometry.inference import Posterior
     from allometry.inference.tree import site_names
-    from allometry.observations import read_runs
 
-    prepare_jax()
-    runs = read_runs(table)
-    posterior = fit(runs, by=runs.by or None, sampler=Sampler(method=method))
+    posterior = Posterior.load(path)
     record, draws = posterior.record, posterior.idata["posterior"]
     answer = {
         "method": record.method,
         "draws": draws.sizes["chain"] * draws.sizes["draw"],
         "divergences": record.convergence.divergences,
         "converged": record.convergence.converged,
+        "min_ess_tail": record.convergence.min_ess_tail,
     }
     if record.method == "laplace":
         return answer | {
@@ -147,8 +149,11 @@ def write_arrays(path):
         )
 
 
-def run_capped(command, cap, environment):
-    """Its JSON line with wall and CPU seconds, or the word that it was stopped or failed."""
+def run_capped(command, cap, environment, posterior=None):
+    """Its JSON line with wall and CPU seconds, or the word that it was stopped or failed.
+
+    Of a command that writes a posterior, what that says takes the place of the line.
+    """
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -167,7 +172,7 @@ def run_capped(command, cap, environment):
         return answer | {"outcome": f"not reached in {cap:.0f} s"}
     if process.returncode:
         return answer | {"outcome": "failed: " + (err.strip().splitlines() or ["?"])[-1]}
-    answer |= json.loads(out.strip().splitlines()[-1])
+    answer |= fitted(posterior) if posterior else json.loads(out.strip().splitlines()[-1])
     ess = answer.get("min_ess_bulk")
     if ess is not None:
         enough = ess >= WANTED_ESS and answer.get("max_rhat", 1.0) < 1.05
@@ -184,10 +189,7 @@ def main():
     parser.add_argument("-o", "--output", type=Path, help="write everything measured as JSON")
     options = parser.parse_args()
     if options.one:
-        kind = options.one
-        work = {"numpyro": one_numpyro, "lbfgs": one_lbfgs}.get(kind)
-        table, method = ("xlstm", "nuts") if kind.startswith("fit") else ("chinchilla", "laplace")
-        print(json.dumps(work() if work else one_fit(table, method)))
+        print(json.dumps({"numpyro": one_numpyro, "lbfgs": one_lbfgs}[options.one]()))
         return
     found = {"cpus": os.cpu_count(), "load_before": os.getloadavg()[0], "cap": options.cap}
     with tempfile.TemporaryDirectory() as folder:
@@ -195,7 +197,12 @@ def main():
         environment = os.environ | {"ALLOMETRY_CACHE": folder, "OMP_NUM_THREADS": "1"}
         arrays = Path(folder) / "arrays.npz"
         for name in options.only:
-            command = [sys.executable, __file__, "--one", name]
+            command, posterior = [sys.executable, __file__, "--one", name], None
+            if name.startswith(("fit", "laplace")):
+                table, method = FITS[name.partition("-")[0]]
+                posterior = Path(folder) / f"{name}.nc"
+                command = [sys.executable, "-m", "allometry.cli", "fit", table]
+                command += ["-o", posterior, "--method", method]
             if name in ("pymc", "nutpie"):
                 if options.peers is None:
                     print(f"{name}: left out, no --peers", file=sys.stderr)
@@ -203,7 +210,7 @@ def main():
                 if not arrays.exists():
                     write_arrays(arrays)
                 command = [options.peers, HERE / "fit_speed_peers.py", name, arrays]
-            found[name] = run_capped(command, options.cap, environment)
+            found[name] = run_capped(command, options.cap, environment, posterior)
             print(f"{name}: {found[name]}", file=sys.stderr, flush=True)
     report(found)
     if options.output:

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from numpyro import handlers
 from numpyro.infer.util import log_density
 from prior_files import prior_file
 from simulation import TRUTH, simulate_runs
@@ -14,8 +15,8 @@ from allometry.inference import default_priors, group_runs
 from allometry.inference.arrays import law_structure, reference_scale, run_arrays
 from allometry.inference.coordinates import Data, Program, log_posterior, split, to_sites
 from allometry.inference.importing import ImportingStudy, as_blocks
-from allometry.inference.joint import log_joint
-from allometry.inference.model import loss_model
+from allometry.inference.joint import log_joint, prior_sites
+from allometry.inference.model import loss_model, site_shapes
 from allometry.inference.start import starts
 from allometry.laws import get_law
 from allometry.priors import PriorUse
@@ -87,3 +88,33 @@ def test_every_law_has_the_models_density_and_gradient(law):
         for x in points(program, data, 2):
             ours = jax.grad(lambda y: log_posterior(y, program, data))(jnp.asarray(x))
             np.testing.assert_allclose(ours, jax.grad(model)(jnp.asarray(x)), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_draw_of_the_prior_is_as_many_sds_from_its_mean_as_the_model_says(case):
+    with jax.enable_x64(True):
+        program, data = problem(CASES[case])
+        shapes = site_shapes(program.structure)
+        rng = np.random.default_rng(3)
+        standard = {name: rng.normal(size=shape) for name, shape in shapes.items()}
+        sites = prior_sites(standard, {}, program.structure, data.runs, data.priors)
+        model = handlers.substitute(handlers.seed(loss_model, jax.random.key(0)), data=sites)
+        arguments = (program.law, program.structure, data.runs, data.priors)
+        traced = handlers.trace(model).get_trace(*arguments, observed=False)
+        assert set(traced) - {"log_loss", "coefficient", "run"} == set(shapes)
+        for name, z in standard.items():
+            normal = traced[name]["fn"]
+            ours = (sites[name] - normal.mean) / jnp.sqrt(normal.variance)
+            np.testing.assert_allclose(ours, z, rtol=1e-9, atol=1e-9)
+
+
+def test_what_is_known_of_a_draw_of_the_prior_stays_and_what_is_below_follows():
+    with jax.enable_x64(True):
+        program, data = problem(CASES["one context"])
+        shapes = site_shapes(program.structure)
+        standard = {name: np.zeros(shape) for name, shape in shapes.items()}
+        known = {"mean": jnp.arange(program.structure.n_coefficients, dtype=float)}
+        sites = prior_sites(standard, known, program.structure, data.runs, data.priors)
+        np.testing.assert_array_equal(sites["mean"], known["mean"])
+        below = jnp.broadcast_to(known["mean"][:, None], sites["theta"].shape)
+        np.testing.assert_array_equal(sites["theta"], below)

@@ -152,9 +152,17 @@ def build_app(arguments: Sequence[str]) -> cyclopts.App:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return its exit code (0 answered, 1 no or failed, 2 bad input)."""
-    if argv is None:  # a process of our own: imports and traces make much that lives to its end
-        gc.set_threshold(100_000, 50, 50)
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    if argv is not None:
+        return _run(list(argv))
+    # A process of our own: what it imports and compiles lives to its end, and the collector would
+    # go through it a thousand times before, and for half a second at the end.
+    gc.set_threshold(100_000, 50, 50)
+    code = _run(sys.argv[1:])
+    gc.freeze()
+    return code
+
+
+def _run(arguments: list[str]) -> int:
     try:
         code = build_app(arguments)(arguments, exit_on_error=False, print_error=False)
         return int(code or 0)

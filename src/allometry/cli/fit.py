@@ -29,7 +29,7 @@ def fit_command(
     noise: Literal["valley", "constant"] = "valley",
     holdout: Literal["largest"] | None = None,
     chains: int = 4,
-    draws: int = 500,
+    draws: int = 400,
     warmup: int = 200,
     target: float = 0.9,
     seed: int = 0,
@@ -82,7 +82,8 @@ def fit_command(
     chains
         Markov chains.
     draws
-        Kept draws of each chain.
+        Kept draws of each chain. Chains go on, up to five times as long, while R-hat or the
+        effective draws fall short.
     warmup
         Adaptation iterations of each chain.
     target

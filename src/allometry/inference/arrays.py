@@ -1,6 +1,6 @@
 """From a validated table to the arrays that the model reads."""
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 import pandas as pd
 
@@ -57,14 +57,14 @@ def run_arrays(table: pd.DataFrame, groups: Grouping, law: Law, scale: Scale) ->
 
     stderr = column("loss_stderr") / column("loss") if "loss_stderr" in table else np.zeros(n_runs)
     return RunArrays(
-        group=jnp.asarray(padded(groups.index)),
-        log_params=jnp.asarray(padded(np.log(column("params") / scale.params))),
-        log_tokens=jnp.asarray(padded(np.log(column("tokens") / scale.tokens))),
-        log_loss=jnp.asarray(padded(np.log(column("loss") / scale.loss))),
-        relative_stderr=jnp.asarray(padded(np.nan_to_num(stderr))),
-        weight=jnp.asarray(padded(np.ones(n_runs))),
-        columns={name: jnp.asarray(padded(column(name), 1.0)) for name in law.columns},
-        log_reference=jnp.asarray(np.log([scale.params, scale.tokens])),
-        parent=jnp.asarray(groups.parent),
-        doublings=jnp.asarray(groups.doublings),
+        group=jax.device_put(padded(groups.index)),
+        log_params=jax.device_put(padded(np.log(column("params") / scale.params))),
+        log_tokens=jax.device_put(padded(np.log(column("tokens") / scale.tokens))),
+        log_loss=jax.device_put(padded(np.log(column("loss") / scale.loss))),
+        relative_stderr=jax.device_put(padded(np.nan_to_num(stderr))),
+        weight=jax.device_put(padded(np.ones(n_runs))),
+        columns={name: jax.device_put(padded(column(name), 1.0)) for name in law.columns},
+        log_reference=jax.device_put(np.log([scale.params, scale.tokens])),
+        parent=jax.device_put(groups.parent),
+        doublings=jax.device_put(groups.doublings),
     )

@@ -1,16 +1,18 @@
 """Is a set of chains to be believed? Judged for the user, with reasons and what to do."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from allometry.errors import NotConvergedError
-from allometry.inference.statistics import array_stats
+from allometry.inference.statistics import bulk_ess, rank_rhat, tail_ess
 
 MAX_RHAT = 1.01
 MIN_ESS = 400.0
 TAIL = (0.05, 0.95)
+AT_A_TIME = 200
 AGREEMENT_NATS = 0.05
 """Modes whose log posteriors differ by less are taken for the same one."""
 
@@ -56,23 +58,28 @@ class Convergence:
     advice: tuple[str, ...] = ()
 
 
-def chain_statistics(draws: npt.NDArray[np.float64]) -> tuple[float, float, float]:
-    """Worst R-hat, bulk and tail effective sample size of draws (chain, draw, parameter)."""
-    axes = {"chain_axis": 0, "draw_axis": 1}
-    stats = array_stats()
-    if draws.shape[0] < 2:
-        rhat = np.array([np.nan])
-    else:
-        rhat = stats.rhat(draws, **axes)
-    bulk = stats.ess(draws, method="bulk", **axes)
-    tail = stats.ess(draws, method="tail", prob=TAIL, **axes)
-    return float(np.max(rhat)), float(np.min(bulk)), float(np.min(tail))
+class Statistics(NamedTuple):
+    """Worst R-hat, bulk and tail effective sample size over the parameters of some chains."""
+
+    rhat: float
+    bulk: float
+    tail: float
+
+    @property
+    def enough(self) -> bool:
+        """Whether they meet the limits on R-hat and effective draws."""
+        return self.rhat <= MAX_RHAT and min(self.bulk, self.tail) >= MIN_ESS
 
 
-def enough_draws(draws: npt.NDArray[np.float64]) -> bool:
-    """Whether draws (chain, draw, parameter) meet the limits on R-hat and effective draws."""
-    rhat, bulk, tail = chain_statistics(draws)
-    return rhat <= MAX_RHAT and min(bulk, tail) >= MIN_ESS
+def chain_statistics(draws: npt.NDArray[np.float64]) -> Statistics:
+    """Statistics of draws (chain, draw, parameter)."""
+    # Some hundred at a time: the transforms of thousands would take gigabytes.
+    parts = [draws[..., i : i + AT_A_TIME] for i in range(0, draws.shape[-1], AT_A_TIME)]
+    return Statistics(
+        float(np.max([rank_rhat(part).max() for part in parts])),
+        float(np.min([bulk_ess(part).min() for part in parts])),
+        float(np.min([tail_ess(part, low=TAIL[0], high=TAIL[1]).min() for part in parts])),
+    )
 
 
 def judge_modes(log_posteriors: npt.NDArray[np.float64]) -> tuple[int, str]:
@@ -96,9 +103,13 @@ def judge(
     log_posteriors: npt.NDArray[np.float64],
     seconds: float,
     pareto_k: float | None = None,
+    statistics: Statistics | None = None,
 ) -> Convergence:
-    """Verdict on NUTS chains; `draws` has shape (chain, draw, parameter)."""
-    rhat, bulk, tail = chain_statistics(draws)
+    """Verdict on NUTS chains; `draws` has shape (chain, draw, parameter).
+
+    Their `statistics` are used where the caller has them: thousands of parameters take a while.
+    """
+    rhat, bulk, tail = statistics or chain_statistics(draws)
     agree, doubt = judge_modes(log_posteriors)
     reasons, advice = [], []
     if divergences:

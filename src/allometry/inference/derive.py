@@ -1,5 +1,6 @@
 """From draws in sampling coordinates to everything the posterior file holds."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -7,17 +8,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
-import numpyro
 from jaxtyping import Array, Float
 
 from allometry.inference.coordinates import Data, Program, to_sites
 from allometry.inference.imported_draws import draw_imported
+from allometry.inference.joint import log_student, prior_sites
 from allometry.inference.model import (
-    STUDENT_DF,
     Sites,
     expected_log_loss,
-    loss_model,
-    noise_sd,
+    noise_variance,
+    site_shapes,
 )
 from allometry.laws import Scale
 
@@ -73,32 +73,26 @@ def _at_runs(sites: Sites, program: Program, data: Data, scale: Scale) -> Sites:
     def one(draw: Sites) -> Sites:
         runs = data.runs
         mean, imbalance = expected_log_loss(program.law, draw["theta"], runs)
-        sd = noise_sd(draw, imbalance, runs)
-        noise = numpyro.distributions.StudentT(STUDENT_DF, mean, sd)
-        density = noise.log_prob(runs.log_loss) - runs.log_loss - jnp.log(scale.loss)
-        return {"log_mean": mean, "sd": sd, "log_likelihood": density}
+        variance = noise_variance(draw, imbalance, runs)
+        density = log_student(runs.log_loss - mean, variance)
+        per_loss = density - runs.log_loss - jnp.log(scale.loss)
+        return {"log_mean": mean, "sd": jnp.sqrt(variance), "log_likelihood": per_loss}
 
     return jax.vmap(one)(sites)
 
 
-@partial(jax.jit, static_argnums=(1, 3))
-def _prior_sites(key: Array, program: Program, data: Data, draws: int) -> Sites:
-    def one(key: Array) -> Sites:
-        own = drawn(key, {})
-        if not data.priors.imported:
+@partial(jax.jit, static_argnums=1)
+def _prior_sites(standard: Sites, program: Program, data: Data, key: Array) -> Sites:
+    law, structure, priors = program.law, program.structure, data.priors
+
+    def one(standard: Sites, key: Array) -> Sites:
+        own = prior_sites(standard, {}, structure, data.runs, priors)
+        if not priors.imported:
             return own
-        blocks = data.priors.imported
-        return drawn(key, draw_imported(jax.random.fold_in(key, 1), blocks, program.law, own))
+        known = draw_imported(key, priors.imported, law, own)
+        return prior_sites(standard, known, structure, data.runs, priors)
 
-    def drawn(key: Array, known: Sites) -> Sites:
-        model = numpyro.handlers.seed(numpyro.handlers.substitute(loss_model, data=known), key)
-        traced = numpyro.handlers.trace(model).get_trace(
-            program.law, program.structure, data.runs, data.priors, observed=False
-        )
-        sites = {n: s["value"] for n, s in traced.items() if s["type"] == "sample"}
-        return {name: value for name, value in sites.items() if name != "log_loss"}
-
-    return jax.vmap(one)(jax.random.split(key, draws))
+    return jax.vmap(one)(standard, key)
 
 
 def pointwise_step(draws: int, chains: int, n_runs: int) -> int:
@@ -124,11 +118,7 @@ def derive(
 
     Quantities by run are those of every `step`-th draw.
     """
-    parts = [
-        jax.tree.map(np.asarray, _from_coordinates(jnp.asarray(part), program, data))
-        for part in _chunks(x, CHUNK)
-    ]
-    sites = {name: np.concatenate([part[name] for part in parts])[: len(x)] for name in parts[0]}
+    sites = _in_chunks({"x": x}, CHUNK, lambda part: _from_coordinates(part["x"], program, data))
     return _collect(sites, program, data, scale, n_runs, step)
 
 
@@ -136,8 +126,13 @@ def derive_prior(
     program: Program, data: Data, scale: Scale, n_runs: int, *, draws: int, seed: int
 ) -> Derived:
     """Everything about draws of the prior, at the same runs."""
-    drawn = _prior_sites(jax.random.key(seed), program, data, draws)
-    sites = jax.tree.map(np.asarray, drawn)
+    rng = np.random.default_rng([seed, 17])
+    standard = {
+        name: rng.normal(size=(draws, *shape))
+        for name, shape in site_shapes(program.structure).items()
+    }
+    keys = rng.integers(2**32, size=(draws, 2), dtype=np.uint32)
+    sites = jax.tree.map(np.asarray, _prior_sites(standard, program, data, keys))
     return _collect(sites, program, data, scale, n_runs, pointwise_step(draws, 1, n_runs))
 
 
@@ -150,15 +145,25 @@ def _chunks(values: npt.NDArray[np.float64], size: int) -> list[npt.NDArray[np.f
 def _collect(
     sites: Arrays, program: Program, data: Data, scale: Scale, n_runs: int, step: int
 ) -> Derived:
-    published = jax.tree.map(np.asarray, _published(sites, program, scale))
+    published = _in_chunks(sites, CHUNK, lambda part: _published(part, program, scale))
     kept = {name: values[::step] for name, values in sites.items()}
-    draws = len(kept["theta"])
     size = int(np.clip(CALL_VALUES // len(data.runs.group), 10, CHUNK))
-    by_name = {name: _chunks(values, size) for name, values in kept.items()}
-    parts = []
-    for chunk in range(len(by_name["theta"])):
-        one = {name: jnp.asarray(chunks[chunk]) for name, chunks in by_name.items()}
-        at_runs = _at_runs(one, program, data, scale)
-        parts.append({name: np.asarray(value)[:, :n_runs] for name, value in at_runs.items()})
-    whole = {name: np.concatenate([part[name] for part in parts])[:draws] for name in parts[0]}
-    return Derived(sites=sites, published=published, **whole)
+    whole = _in_chunks(kept, size, lambda part: _at_runs(part, program, data, scale))
+    at_runs = {name: values[:, :n_runs] for name, values in whole.items()}
+    return Derived(sites=sites, published=published, **at_runs)
+
+
+def _in_chunks(
+    values: Arrays, size: int, function: Callable[[Arrays], Mapping[str, npt.ArrayLike]]
+) -> Arrays:
+    """A function of draws, called with `size` of them at a time."""
+    draws = len(next(iter(values.values())))
+    by_name = {name: _chunks(part, size) for name, part in values.items()}
+    parts = [
+        {
+            name: np.asarray(found)
+            for name, found in function(dict(zip(by_name, chunk, strict=True))).items()
+        }
+        for chunk in zip(*by_name.values(), strict=True)
+    ]
+    return {name: np.concatenate([part[name] for part in parts])[:draws] for name in parts[0]}

@@ -1,9 +1,11 @@
-"""The joint density of the hierarchical model, written out: what samplers and climbs evaluate.
+"""The hierarchical model written out: its joint density, and draws of its prior.
 
-`allometry.inference.model.loss_model` is the definition, from which priors and predictions are
-drawn, and to which tests hold this density at random points. NumPyro's own `log_density` runs the
-program through its handlers each time that JAX traces it, which takes a second a fit.
+`allometry.inference.model.loss_model` is the definition, to which tests hold both at random points.
+NumPyro's own functions run the program through its handlers each time that JAX traces it, which
+takes a second a fit, and half a second to import.
 """
+
+from math import lgamma, log, pi
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -18,11 +20,14 @@ from allometry.inference.model import (
     Structure,
     expected_log_loss,
     group_location,
-    noise_sd,
+    noise_variance,
 )
 from allometry.laws import Law
 
 Values = Float[Array, "..."]
+
+NU = STUDENT_DF
+STUDENT_LOG_NORM = lgamma((NU + 1) / 2) - lgamma(NU / 2) + NU / 2 * log(NU) - log(pi) / 2
 
 
 def log_joint(
@@ -63,9 +68,44 @@ def _normal(x: Values, loc: Values | float, scale: Values | float) -> Float[Arra
 
 
 def _runs(law: Law, runs: RunArrays, sites: Sites) -> Float[Array, ""]:
-    """Log likelihood: Student-t of `STUDENT_DF` degrees of freedom around the law."""
+    """Log likelihood of the runs around the law."""
     mean, imbalance = expected_log_loss(law, sites["theta"], runs)
-    sd = noise_sd(sites, imbalance, runs)
-    z = (runs.log_loss - mean) / sd
-    density = -0.5 * (STUDENT_DF + 1) * jnp.log1p(z**2 / STUDENT_DF) - jnp.log(sd)
-    return jnp.where(runs.weight > 0, density, 0.0).sum()
+    variance = noise_variance(sites, imbalance, runs)
+    return jnp.where(runs.weight > 0, log_student(runs.log_loss - mean, variance), 0.0).sum()
+
+
+def log_student(residual: Values, variance: Values) -> Values:
+    """Log density of the noise: Student-t of `STUDENT_DF` degrees of freedom and squared scale.
+
+    As the difference of two logarithms, whose gradient takes no root.
+    """
+    spread = jnp.log(NU * variance + residual**2)
+    log_density: Values = 0.5 * NU * jnp.log(variance) - 0.5 * (NU + 1) * spread
+    return STUDENT_LOG_NORM + log_density
+
+
+def prior_sites(
+    standard: Sites, known: Sites, structure: Structure, runs: RunArrays, priors: PriorArrays
+) -> Sites:
+    """Sites of one draw of the prior from standard normal ones of the same shapes.
+
+    Sites that are `known` keep their value, and what is below them follows.
+    """
+    found = dict(known)
+
+    def add(name: str, loc: Values | float, scale: Values | float) -> None:
+        if name in standard and name not in found:
+            found[name] = loc + scale * standard[name]
+
+    log_between = jnp.log(priors.between)
+    add("log_noise", *priors.noise)
+    add("log_off_valley", *priors.off_valley)
+    add("mean", priors.loc, priors.scale)
+    add("log_spread", log_between, SPREAD_LOG_SD)
+    add("per_doubling", 0.0, priors.per_doubling)
+    add("log_parent_spread", log_between, SPREAD_LOG_SD)
+    if structure.nested:
+        add("parent", found["mean"][:, None], jnp.exp(found["log_parent_spread"])[:, None])
+    add("noise_offset", 0.0, priors.noise_between)
+    add("theta", *group_location(found, structure, runs, priors))
+    return found

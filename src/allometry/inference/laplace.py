@@ -8,7 +8,6 @@ the draws are made again around the mean that they found, with the covariance th
 from functools import partial
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 from jaxtyping import Array, Float
@@ -45,7 +44,7 @@ def _densities(x: Float[Array, "draw d"], program: Program, data: Data) -> Float
 def log_posteriors(x: Values, program: Program, data: Data) -> Values:
     """Log joint densities of many points, shape (draw, d)."""
     batch = int(np.clip(BATCH_RUNS // len(data.runs.group), 20, 500))
-    return evaluated(x, lambda part: _densities(jnp.asarray(part), program, data), batch=batch)
+    return evaluated(x, lambda part: _densities(part, program, data), batch=batch)
 
 
 def laplace_draws(mode: Mode, program: Program, data: Data, *, draws: int, seed: int) -> Weighed:

@@ -5,10 +5,8 @@ from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
-import scipy.optimize
 from jaxtyping import Array, Float
 
 from allometry.inference.coordinates import Data, Density, Program
@@ -76,7 +74,7 @@ def evaluator(program: Density, data: Any, *, lanes: int = LANES) -> Evaluate:
         for start in range(0, len(points), lanes):
             part = points[start : start + lanes]
             full = np.concatenate([part, np.repeat(part[:1], lanes - len(part), axis=0)])
-            value, gradient = _batch(jnp.asarray(full), program, data)
+            value, gradient = _batch(full, program, data)
             values.append(np.asarray(value)[: len(part)])
             gradients.append(np.asarray(gradient)[: len(part)])
         value, gradient = np.concatenate(values), np.concatenate(gradients)
@@ -149,6 +147,8 @@ def _arrow_climb(
     x: Vector, program: Program, data: Data, held: Held, iterations: int
 ) -> tuple[Mode, Whitening]:
     """L-BFGS in coordinates whitened by the arrow of groups below the levels above."""
+    import scipy.optimize  # a sixth of a second, which small studies need not wait
+
     evaluate, single = evaluator(program, data), evaluator(program, data, lanes=1)
     parent = np.asarray(data.runs.parent)
 

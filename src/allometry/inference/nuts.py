@@ -1,25 +1,27 @@
 """NUTS in whitened coordinates: chains in threads, progress between segments."""
 
+import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
-from numpyro.infer.hmc import hmc
 
+from allometry.inference.convergence import Statistics, chain_statistics
 from allometry.inference.coordinates import Density
+from allometry.inference.mode import evaluator
 from allometry.inference.whitening import Whitening
 
 SEGMENT = 25
 """Iterations between two looks at the clock and the keyboard."""
 
-ROUNDS = 3
-"""Times the wanted draws that chains may run while they fall short."""
+GROWTH = 0.5
+LONGEST = 5
+"""Chains that fall short go on for half as long again, up to five times the wanted draws."""
 
 MAX_TREE_DEPTH = 10
 START_SPREAD = 0.8
@@ -43,6 +45,8 @@ class ChainDraws:
     step_size : ndarray, shape (chain,)
     effective : float, optional
         Of weighed draws, which have no chains but in their layout.
+    statistics : Statistics, optional
+        Of x, where they have been computed.
     """
 
     x: npt.NDArray[np.float64]
@@ -52,11 +56,14 @@ class ChainDraws:
     energy: npt.NDArray[np.float64]
     step_size: npt.NDArray[np.float64]
     effective: float | None = None
+    statistics: Statistics | None = None
 
 
 @lru_cache(maxsize=16)
 def _kernel(program: Density, warmup: int, target: float) -> tuple[Any, Any]:
     """Jitted (start, advance) of one chain."""
+    # A third of a second, which only NUTS takes.
+    from numpyro.infer.hmc import ParamInfo, hmc
 
     def potential(data: Any, whitening: Whitening) -> Callable[[Any], Any]:
         return lambda z: -program.log_density(whitening.apply_traced(z), data)
@@ -64,16 +71,16 @@ def _kernel(program: Density, warmup: int, target: float) -> tuple[Any, Any]:
     init, transition = hmc(potential_fn_gen=potential, algo="NUTS")
 
     @jax.jit
-    def start(z: Any, key: Any, data: Any, whitening: Whitening) -> Any:
+    def start(z: Any, energy: Any, gradient: Any, key: Any) -> Any:
         return init(
-            z,
+            ParamInfo(z, energy, gradient),  # known, so that the density is not traced here
             num_warmup=warmup,
             step_size=0.3,  # about right for a unit Gaussian of 50-100 dimensions
             adapt_mass_matrix=True,
             dense_mass=False,  # whitened already: only scales are left to learn
             target_accept_prob=target,
             max_tree_depth=MAX_TREE_DEPTH,
-            model_args=(data, whitening),
+            model_args=(None, None),
             rng_key=key,
         )
 
@@ -118,7 +125,7 @@ def sample(
     seed: int,
     target: float = 0.9,
     workers: int = 2,
-    enough: Callable[[npt.NDArray[np.float64]], bool] | None = None,
+    until_enough: bool = False,
     progress: Progress | None = None,
 ) -> ChainDraws:
     """Run NUTS chains from the mode.
@@ -135,38 +142,38 @@ def sample(
         Acceptance probability that the step size aims at.
     workers : int
         Chains that run at the same time, each in a thread (XLA releases the interpreter).
-    enough : callable, optional
-        Asked of x after `draws` draws of every chain; while it says no the chains go on, for up to
-        `ROUNDS` times as many.
+    until_enough : bool
+        While the `draws` of every chain do not meet the limits on R-hat and effective draws, the
+        chains go on (`GROWTH`, `LONGEST`).
     progress : callable, optional
         See `Progress`.
     """
     warm_segments, kept_segments = -(-warmup // SEGMENT), -(-draws // SEGMENT)
     start, _ = _kernel(program, warm_segments * SEGMENT, target)
-    d = program.size
-    jitter = START_SPREAD * np.random.default_rng([seed, 2]).normal(size=(chains, d))
-    keys = jax.random.split(jax.random.key(seed), chains)
-    raw_keys = jax.vmap(jax.random.key_data)(keys)
-    first = start(jnp.asarray(jitter[0]), raw_keys[0], data, whitening)
-    leaves, tree = jax.tree.flatten((first, data, whitening))
+    rng = np.random.default_rng([seed, 2])
+    z = START_SPREAD * rng.normal(size=(chains, program.size))
+    keys = rng.integers(2**32, size=(chains, 2), dtype=np.uint32)
+    energies, gradients = evaluator(program, data)(whitening.apply(z))
+    states = [
+        start(z[i], energies[i], whitening.transpose_times(gradients[i]), keys[i])
+        for i in range(chains)
+    ]
+    leaves, tree = jax.tree.flatten((states[0], data, whitening))
     shapes = tuple(
         jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)  # type: ignore[no-untyped-call]
         for leaf in leaves
     )
     compiled = _compiled(program, warm_segments * SEGMENT, target, shapes, tree)
-    states: list[Any] = [None] * chains
     kept: list[list[list[npt.NDArray[Any]]]] = [[] for _ in range(chains)]
     done = np.zeros(chains, dtype=np.int64)
     total = chains * (warm_segments + kept_segments) * SEGMENT
 
-    def run(chain: int) -> None:
+    def run(chain: int, segments: int) -> None:
         with jax.enable_x64(True):  # the switch is one of the thread's
-            warming = states[chain] is None
-            if warming:
-                states[chain] = start(jnp.asarray(jitter[chain]), raw_keys[chain], data, whitening)
-            for segment in range(warming * warm_segments + kept_segments):
+            skipped = 0 if kept[chain] else warm_segments
+            for segment in range(skipped + segments):
                 states[chain], parts = compiled(states[chain], data, whitening)
-                if not warming or segment >= warm_segments:
+                if segment >= skipped:
                     kept[chain].append([np.asarray(part) for part in parts])
                 done[chain] += SEGMENT
                 if progress is not None:
@@ -176,16 +183,21 @@ def sample(
         return np.stack([np.concatenate([s[part] for s in segments]) for segments in kept])
 
     with ThreadPoolExecutor(max_workers=workers) as pool:
-        for round_ in range(ROUNDS):
-            list(pool.map(run, range(chains)))
-            if enough is None or round_ == ROUNDS - 1 or enough(stacked(0)):
-                break
-            total += chains * kept_segments * SEGMENT
+        list(pool.map(partial(run, segments=kept_segments), range(chains)))
+        x = stacked(0)
+        statistics = chain_statistics(x) if until_enough else None
+        while statistics and not statistics.enough and x.shape[1] < LONGEST * draws:
+            more = math.ceil(GROWTH * x.shape[1] / SEGMENT)
+            total += chains * more * SEGMENT
+            list(pool.map(partial(run, segments=more), range(chains)))
+            x = stacked(0)
+            statistics = chain_statistics(x)
     return ChainDraws(
-        x=stacked(0),
+        x=x,
         diverging=stacked(1).astype(bool),
         steps=stacked(2).astype(np.int64),
         acceptance=stacked(3),
         energy=stacked(4),
         step_size=np.asarray([float(state.adapt_state.step_size) for state in states]),
+        statistics=statistics,
     )

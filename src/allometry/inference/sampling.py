@@ -13,7 +13,6 @@ from allometry.errors import InputError
 from allometry.inference.convergence import (
     AGREEMENT_NATS,
     Convergence,
-    enough_draws,
     judge,
     judge_modes,
 )
@@ -24,9 +23,7 @@ from allometry.inference.mode import DENSE_LIMIT, Mode, every_nth, find_mode
 from allometry.inference.nuts import MAX_TREE_DEPTH, ChainDraws, sample
 from allometry.inference.spreads import held_spreads
 from allometry.inference.start import starts
-from allometry.inference.statistics import import_ahead
 from allometry.inference.surrogate import MANY_RUNS, surrogate_draws
-from allometry.inference.svi import svi_draws
 
 Method = Literal["nuts", "laplace", "svi"]
 CAREFUL_TARGET = 0.98
@@ -50,7 +47,7 @@ class Sampler:
         first; both are weighed by the posterior and fall through to NUTS, said in the record, where
         the weights say that they do not stand for it.
     chains, warmup, draws : int
-        Of NUTS, which goes on for up to three times the draws while R-hat or the effective draws
+        Of NUTS, which goes on for up to five times the draws while R-hat or the effective draws
         fall short; the others return as many draws in one block a chain.
     target : float
         Acceptance probability of NUTS; after divergences it is tried again with 0.98.
@@ -63,7 +60,7 @@ class Sampler:
     method: Method = "nuts"
     chains: int = 4
     warmup: int = 200
-    draws: int = 500
+    draws: int = 400
     target: float = 0.9
     starts: int = 4
     workers: int = 2
@@ -173,6 +170,8 @@ def _approximate(
     """Weighed draws of the approximation that was asked for."""
     total = sampler.chains * sampler.draws
     if sampler.method == "svi":
+        from allometry.inference.svi import svi_draws  # imports NumPyro
+
         tell(progress, "fitting a Gaussian", 0, 0)
         return svi_draws(mode, program, data, draws=total, seed=seed)
     dense = program.size <= DENSE_LIMIT
@@ -224,7 +223,6 @@ def sample_from(
     progress: Stage | None,
 ) -> ChainDraws:
     """NUTS chains around a mode, which go on while they fall short."""
-    import_ahead()
     tell(progress, "compiling the sampler", 0, 0)
     return sample(
         program,
@@ -236,7 +234,7 @@ def sample_from(
         seed=seed,
         target=sampler.target,
         workers=sampler.workers,
-        enough=enough_draws,
+        until_enough=True,
         progress=lambda done, total: tell(progress, "sampling", done, total),
     )
 
@@ -279,6 +277,7 @@ def verdict(
         )
     return judge(
         draws=chains.x,
+        statistics=chains.statistics,
         divergences=int(chains.diverging.sum()),
         tree_depth_hits=int((chains.steps >= 2**MAX_TREE_DEPTH - 1).sum()),
         log_posteriors=log_posteriors,

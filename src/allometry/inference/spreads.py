@@ -14,7 +14,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
-import scipy.optimize
 from jaxtyping import Array, Float
 
 from allometry.inference.coordinates import Data, Density, Program, from_sites, to_sites
@@ -49,7 +48,7 @@ def learned_spreads(x: Values, whitening: Whitening, program: Program, data: Dat
     points = whitening.apply(z)
     held = held_spreads(program)
     points[:, held] = x[held]
-    squares = jax.tree.map(np.asarray, _squares(jnp.asarray(points), program, data))
+    squares = jax.tree.map(np.asarray, _squares(points, program, data))
     centre = np.log(np.asarray(data.priors.between))
     found = {
         name: np.array([_mode(row, prior) for row, prior in zip(by_row, centre, strict=True)])
@@ -77,6 +76,8 @@ def _squares(points: Float[Array, "draw d"], program: Program, data: Data) -> di
 
 def _mode(squares: Values, centre: float) -> float:
     """Mode of a log spread given its members' expected squared deviations and its prior."""
+    import scipy.optimize  # a sixth of a second, which studies of few groups need not wait
+
     n, total = len(squares), float(squares.sum())
 
     def slope(t: float) -> float:

@@ -24,11 +24,12 @@ def starts(program: Program, data: Data, *, count: int, seed: int) -> list[Vecto
     others by about one prior standard deviation. With imported priors, the first starts at their
     mean and the second at that of the default prior.
     """
-    first = np.asarray(_start(program, data))
+    slopes, residual = _regression(data.runs, program.structure.n_groups)
+    first = np.asarray(_start(program, data, slopes, residual))
     rng = np.random.default_rng([seed, 1])
     found = [first]
     if data.priors.imported and count > 1:  # the other end of the robust mixture
-        found.append(np.asarray(_start(program, without_imported(data))))
+        found.append(np.asarray(_start(program, without_imported(data), slopes, residual)))
     while len(found) < count:
         sites = {n: np.array(part) for n, part in split(first, program.structure).items()}
         theta = sites["theta"]
@@ -40,16 +41,18 @@ def starts(program: Program, data: Data, *, count: int, seed: int) -> list[Vecto
 
 
 @partial(jax.jit, static_argnums=0)
-def _start(program: Program, data: Data) -> Float[Array, " d"]:
-    structure, runs, priors = program.structure, data.runs, data.priors
+def _start(
+    program: Program, data: Data, slopes: Float[Array, "3 group"], residual: Float[Array, ""]
+) -> Float[Array, " d"]:
+    structure, priors = program.structure, data.priors
     k, g = structure.n_coefficients, structure.n_groups
     theta = jnp.broadcast_to(priors.loc[:, None], (k, g))
     theta = toward_imported(priors.imported, program.law, theta)
     geometry = program.law.geometry
-    residual = jnp.exp(priors.noise[0])
     raw = theta
-    if geometry is not None:
-        slopes, residual = _regression(runs, g)
+    if geometry is None:
+        residual = jnp.exp(priors.noise[0])
+    else:
         prior = geometry.inverse(theta)
         raw = jnp.stack([slopes[0], jnp.log(-slopes[1]), jnp.log(-slopes[2]), *prior[3:]])
         theta = geometry.forward(raw)
@@ -74,22 +77,26 @@ def without_imported(data: Data) -> Data:
     return replace(data, priors=replace(data.priors, imported=()))
 
 
-def _regression(runs: RunArrays, n_groups: int) -> tuple[Float[Array, "3 group"], Float[Array, ""]]:
+def _regression(runs: RunArrays, n_groups: int) -> tuple[Vector, np.float64]:
     """Slopes of log loss on (1, log N, log D) by group, shrunk to the pooled ones; residual sd."""
-    design = jnp.stack([jnp.ones_like(runs.log_params), runs.log_params, runs.log_tokens])
-    weighted = design * runs.weight
+    group, weight = np.asarray(runs.group), np.asarray(runs.weight)
+    log_params, log_tokens = np.asarray(runs.log_params), np.asarray(runs.log_tokens)
+    log_loss = np.asarray(runs.log_loss)
+    design = np.stack([np.ones_like(log_params), log_params, log_tokens])
+    weighted = design * weight
     pooled_gram = weighted @ design.T
-    ridge = 1e-3 * jnp.trace(pooled_gram) / 3 * jnp.eye(3)
-    pooled = jnp.linalg.solve(
-        pooled_gram + ridge, weighted @ runs.log_loss + ridge @ jnp.array([0.0, -0.05, -0.05])
+    ridge = 1e-3 * np.trace(pooled_gram) / 3 * np.eye(3)
+    pooled = np.linalg.solve(
+        pooled_gram + ridge, weighted @ log_loss + ridge @ np.array([0.0, -0.05, -0.05])
     )
-    member = jax.nn.one_hot(runs.group, n_groups, axis=0)  # [group, run]
-    gram = jnp.einsum("gr,ir,jr->gij", member, weighted, design)
-    moment = jnp.einsum("gr,ir,r->gi", member, weighted, runs.log_loss)
-    weight = 2.0 * pooled_gram / jnp.maximum(runs.weight.sum(), 1.0)  # worth two runs
-    coefficients = jnp.linalg.solve(gram + weight, (moment + weight @ pooled)[..., None])[..., 0].T
-    slopes = jnp.concatenate([coefficients[:1], jnp.minimum(coefficients[1:], -0.005)])
-    fitted = (slopes[:, runs.group] * design).sum(axis=0)
-    total = jnp.maximum(runs.weight.sum() - 3.0, 1.0)
-    variance = (runs.weight * (runs.log_loss - fitted) ** 2).sum() / total
-    return slopes, jnp.clip(jnp.sqrt(variance), 1e-4, 0.1)
+    gram, moment = np.zeros((n_groups, 3, 3)), np.zeros((n_groups, 3))
+    np.add.at(gram, group, np.einsum("ir,jr->rij", weighted, design))
+    np.add.at(moment, group, (weighted * log_loss).T)
+    shrink = 2.0 * pooled_gram / max(weight.sum(), 1.0)  # worth two runs
+    solved = np.linalg.solve(gram + shrink, (moment + shrink @ pooled)[..., None])
+    coefficients = solved[..., 0].T
+    slopes = np.concatenate([coefficients[:1], np.minimum(coefficients[1:], -0.005)])
+    fitted = (slopes[:, group] * design).sum(axis=0)
+    total = max(weight.sum() - 3.0, 1.0)
+    variance = (weight * (log_loss - fitted) ** 2).sum() / total
+    return slopes, np.clip(np.sqrt(variance), 1e-4, 0.1)

@@ -112,7 +112,7 @@ def surrogate_draws(
         progress=progress,
     )
     x = chains.x.reshape(-1, program.size)
-    approximate = evaluated(x, lambda part: _densities(jnp.asarray(part), surrogate, expansion))
+    approximate = evaluated(x, lambda part: _densities(part, surrogate, expansion))
     log_ratio = log_posteriors(x, program, data) - approximate
     return resample(x, log_ratio, draws=draws, rng=np.random.default_rng([seed, 8]))
 

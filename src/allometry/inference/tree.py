@@ -1,5 +1,8 @@
 """The ArviZ tree of a posterior, and its file."""
 
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -7,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import xarray as xr
-from arviz_base import from_dict
 
 from allometry.errors import InputError
 from allometry.files import writing
@@ -62,7 +64,8 @@ def build_tree(
         rng = np.random.default_rng([seed, stream])
         noise = rng.standard_t(STUDENT_DF, size=derived.log_mean.shape)
         log_loss = derived.log_mean + derived.sd * noise
-        return np.asarray(loss_scale * np.exp(log_loss), dtype=np.float32)
+        # A run far off the valley under a vague prior: beyond what float32 holds.
+        return np.asarray(loss_scale * np.exp(np.minimum(log_loss, 80.0)), dtype=np.float32)
 
     known = {
         name: table[name].to_numpy(dtype=np.float64)
@@ -93,17 +96,40 @@ def build_tree(
     per_group = {name: ["group"] for name in (*posterior.published, "drift")}
     names = ("loss", "params", "tokens", "flops", "group_index", *known)
     per_run = {name: ["run"] for name in names}
-    tree = from_dict(
-        data,
-        coords={
-            "group": list(groups.names),
-            "coefficient": list(coefficient_names),
-            "parent_level": list(groups.parents),
-            "run": _run_names(table),
-        },
-        dims=SITE_DIMS | per_group | per_run,
-    )
+    coords = {
+        "group": list(groups.names),
+        "coefficient": list(coefficient_names),
+        "parent_level": list(groups.parents),
+        "run": _run_names(table),
+    }
+    dims = SITE_DIMS | per_group | per_run
+    datasets = {name: _dataset(name, values, dims, coords) for name, values in data.items()}
+    tree = xr.DataTree.from_dict(datasets)
     return _label_groups(tree, groups.labels if groups.columns else None)
+
+
+def _dataset(
+    group: str,
+    values: Mapping[str, npt.NDArray[Any]],
+    dims: Mapping[str, list[str]],
+    coords: Mapping[str, list[str]],
+) -> xr.Dataset:
+    """One group of the tree, as `arviz_base.from_dict` makes it (which imports Matplotlib)."""
+    sample = [] if "data" in group else ["chain", "draw"]
+    variables = {name: ([*sample, *dims.get(name, [])], part) for name, part in values.items()}
+    sizes: dict[str, int] = {}
+    for names, part in variables.values():
+        sizes |= dict(zip(names, np.shape(part), strict=True))
+    return xr.Dataset(
+        variables,
+        coords={name: coords.get(name, np.arange(size)) for name, size in sizes.items()},
+        attrs={
+            "created_at": datetime.now(UTC).isoformat(),
+            "creation_library": "allometry",
+            "creation_library_version": version("allometry"),
+            "creation_library_language": "Python",
+        },
+    )
 
 
 def _run_names(table: pd.DataFrame) -> list[str]:
@@ -145,12 +171,9 @@ def save_tree(tree: xr.DataTree, record: Attributes, path: Path) -> None:
     """Write the tree with its record as one NetCDF file, whole or not at all."""
     labelled = tree.copy()
     labelled.attrs = dict(labelled.attrs) | record.to_attributes()
-    compress = {
-        f"/{name}": {v: {"zlib": True, "complevel": 3} for v in tree[name].data_vars}
-        for name in ("log_likelihood", "posterior_predictive", "prior_predictive")
-    }
     with writing(path) as partial:
-        labelled.to_netcdf(partial, engine="h5netcdf", encoding=compress)
+        # Not compressed: draws are noise, of which zlib takes an eighth and half of the time.
+        labelled.to_netcdf(partial, engine="h5netcdf")
 
 
 def load_tree(path: Path) -> tuple[xr.DataTree, Record]:

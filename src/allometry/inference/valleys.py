@@ -124,6 +124,7 @@ def fit_valleys(
         chains = sample_from(mode, program, data, sampler, seed, progress)
     convergence = judge(
         draws=chains.x,
+        statistics=chains.statistics,
         divergences=int(chains.diverging.sum()),
         tree_depth_hits=int((chains.steps >= 2**MAX_TREE_DEPTH - 1).sum()),
         log_posteriors=np.asarray([mode.log_posterior]),

@@ -93,11 +93,11 @@ class Whitening:
 def dense_whitening(centre: Values, hessian: Values) -> Whitening:
     """Whitening by the whole Hessian of the negative log density."""
     return Whitening(
-        centre=jnp.asarray(centre),
-        hyper=jnp.asarray(_factor(hessian)),
-        groups=jnp.asarray(np.zeros((0, 1, 1))),
-        lean=jnp.asarray(np.zeros((0, 1, 1))),
-        columns=jnp.asarray(np.zeros((0, 1), dtype=np.int64)),
+        centre=jax.device_put(centre),
+        hyper=jax.device_put(_factor(hessian)),
+        groups=jax.device_put(np.zeros((0, 1, 1))),
+        lean=jax.device_put(np.zeros((0, 1, 1))),
+        columns=jax.device_put(np.zeros((0, 1), dtype=np.int64)),
     )
 
 
@@ -110,11 +110,11 @@ def arrow_whitening(centre: Values, hessian: Arrow) -> Whitening:
     rows, columns = hessian.columns[:, :, None], hessian.columns[:, None, :]
     np.add.at(hyper, (rows, columns), hessian.cross.transpose(0, 2, 1) @ lean)  # eliminates groups
     return Whitening(
-        centre=jnp.asarray(centre),
-        hyper=jnp.asarray(_factor(hyper)),
-        groups=jnp.asarray(groups),
-        lean=jnp.asarray(lean),
-        columns=jnp.asarray(hessian.columns),
+        centre=jax.device_put(centre),
+        hyper=jax.device_put(_factor(hyper)),
+        groups=jax.device_put(groups),
+        lean=jax.device_put(lean),
+        columns=jax.device_put(hessian.columns),
     )
 
 

@@ -6,7 +6,6 @@ from math import lgamma
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import logsumexp
 
 from allometry.errors import InputError
 
@@ -83,7 +82,7 @@ class Mixture:
 
     def log_density(self, x: Array) -> Array:
         """Log density of points, shape (n, d) to (n,)."""
-        return np.asarray(logsumexp(_component_log_densities(self, x)[0], axis=1))
+        return np.asarray(np.logaddexp.reduce(_component_log_densities(self, x)[0], axis=1))
 
     def draw(self, n: int, rng: np.random.Generator) -> Array:
         """Independent draws, shape (n, d)."""
@@ -132,7 +131,7 @@ def fit_mixture(draws: Array, components: int, df: float | None, *, seed: int = 
     before = -np.inf
     for _ in range(EM_STEPS):
         joint, distance = _component_log_densities(mixture, x)
-        total = logsumexp(joint, axis=1)
+        total = np.logaddexp.reduce(joint, axis=1)
         score = float(total.mean())
         if score - before < EM_TOLERANCE:
             break

@@ -1,10 +1,9 @@
 """What a prior says, as tables that people read and plots draw."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
-from scipy.special import expit
 
 from allometry.inference import Posterior, interval_columns
 from allometry.priors.export import quantity_draws
@@ -12,12 +11,18 @@ from allometry.priors.file import MEANINGS, PriorFile
 from allometry.priors.mixture import Array
 
 DRAWS = 20_000
-READABLE = {
+
+
+def _expit(x: Array) -> Array:
+    return 0.5 + 0.5 * np.tanh(x / 2)  # SciPy's takes a tenth of a second to import
+
+
+READABLE: dict[str, tuple[str, Callable[[Array], Array]]] = {
     "log_loss": ("loss", np.exp),
     "log_slope_params": ("slope_params", np.exp),
     "log_slope_tokens": ("slope_tokens", np.exp),
-    "logit_reducible": ("reducible_share", expit),
-    "logit_params_share": ("params_share", expit),
+    "logit_reducible": ("reducible_share", _expit),
+    "logit_params_share": ("params_share", _expit),
     "log_gamma": ("gamma", np.exp),
     "log_noise": ("noise", np.exp),
     "log_off_valley": ("off_valley", np.exp),
