@@ -35,6 +35,7 @@ COMMANDS: tuple[tuple[str, str, str, str], ...] = (
     ("check", "check:check_command", LOSS, "Is this posterior to be believed?"),
     ("validate", "validate:validate_command", LOSS, "Hide the largest runs and predict them."),
     ("plot", "plot:plot_command", LOSS, "Draw a posterior or a decision as PNG, PDF or SVG."),
+    ("report", "report:report_command", LOSS, "The planner's page: one HTML file with a slider."),
     ("account", "account:account_command", LOSS, "Params, FLOPs, cache and bytes of a shape."),
     ("train", "train:train_command", HARNESS, "Train one model; write its run and loss curve."),
 )

@@ -69,7 +69,7 @@ def reach_sentence(factor: float) -> str:
         return "Within the compute of the group's runs."
     begun = f"{_times(factor)} the compute of the group's largest run"
     found = next((r for r in known_reaches() if r.low < factor <= r.high), None)
-    if found is None or factor > 2 * _farthest():
+    if found is None or factor > 2 * farthest():
         return f"{begun}: farther than any run that the scorecard hid, so nothing vouches for it."
     return (
         f"{begun}: {_range(found)} as far, predictions of {found.runs} hidden runs of "
@@ -89,7 +89,8 @@ def _range(found: Reach) -> str:
     return f"more than {found.low:g} times"
 
 
-def _farthest() -> float:
+def farthest() -> float:
+    """Compute over that of the largest run fitted, of the farthest run that the scorecard hid."""
     text = (resources.files("allometry.inference") / FILE).read_text(encoding="utf-8")
     return float(json.loads(text)["farthest"])
 

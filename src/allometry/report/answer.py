@@ -168,7 +168,10 @@ def certainty_sentences(posterior: Posterior, planner: Planner) -> list[str]:
         f"The 90 % intervals of the best size reach a factor of {joined(factors)} up and down, "
         f"{where} ({who}).",
         f"Those of the loss of a new run reach {joined(shares)} up and down.",
-        *(f"{power_words(flops)} FLOPs: {reach}" for flops, reach in own["reach"].items()),
+        *(
+            f"{power_words(flops)} FLOPs: {reach}"
+            for flops, reach in zip(answer_budgets(planner), own["reach"], strict=True)
+        ),
     ]
 
 
