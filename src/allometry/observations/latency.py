@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pandera.pandas as pa
 
 from allometry.errors import InputError
 from allometry.observations.catalogue import TABLES
@@ -22,7 +21,13 @@ from allometry.observations.fetching import table_path
 from allometry.observations.latency_foreign import read_foreign
 from allometry.observations.loading import load_table, read_bytes
 from allometry.observations.record import Exclusion
-from allometry.observations.schema import broken_rules, name_rows, require_columns
+from allometry.observations.schema import (
+    Rule,
+    Rules,
+    broken_rules,
+    name_rows,
+    require_columns,
+)
 
 QUANTITIES = ("ttft", "step_time")
 """Time to first token of the whole batch; mean time of one decode step of the whole batch."""
@@ -60,46 +65,38 @@ _NAMES = vocabulary(
 )
 
 
-def _numbers(rule: str, lowest: float, *, required: bool = False, whole: bool = False) -> pa.Column:
+def _numbers(rule: str, lowest: float, *, required: bool = False, whole: bool = False) -> Rule:
     def _holds(values: pd.Series) -> pd.Series:
         inside: pd.Series = np.isfinite(values) & (values >= lowest)
         return inside & (values % 1 == 0) if whole else inside
 
-    check = pa.Check(_holds, error=rule)
-    return pa.Column(float, check, required=required, nullable=not required)
+    return Rule(holds=_holds, words=rule, required=required, gaps=not required)
 
 
-LATENCY = pa.DataFrameSchema(
-    {
-        "architecture": pa.Column(object),
-        "params": _numbers("params must be 1 or more", 1, required=True),
-        "batch_size": _numbers(
-            "batch_size must be a whole number, 1 or more", 1, required=True, whole=True
-        ),
-        "prefill_length": _numbers(
-            "prefill_length must be a whole number of tokens, 0 or more",
-            0,
-            required=True,
-            whole=True,
-        ),
-        "seconds": pa.Column(
-            float,
-            pa.Check(
-                lambda values: np.isfinite(values) & (values > 0),
-                error="seconds must be positive and finite",
-            ),
-        ),
-        "seconds_std": _numbers("seconds_std must be zero or positive, and finite", 0),
-        "generation_length": _numbers(
-            "generation_length must be a whole number of tokens, 0 or more", 0, whole=True
-        ),
-        **{
-            name: _numbers(f"{name} must be a whole number, 1 or more", 1, whole=True)
-            for name in ("repeats", *_WIDTHS)
-        },
+LATENCY: Rules = {
+    "architecture": Rule(
+        holds=lambda values: values.notna(), words="architecture is missing", text=True
+    ),
+    "params": _numbers("params must be 1 or more", 1, required=True),
+    "batch_size": _numbers(
+        "batch_size must be a whole number, 1 or more", 1, required=True, whole=True
+    ),
+    "prefill_length": _numbers(
+        "prefill_length must be a whole number of tokens, 0 or more", 0, required=True, whole=True
+    ),
+    "seconds": Rule(
+        holds=lambda values: np.isfinite(values) & (values > 0),
+        words="seconds must be positive and finite",
+    ),
+    "seconds_std": _numbers("seconds_std must be zero or positive, and finite", 0),
+    "generation_length": _numbers(
+        "generation_length must be a whole number of tokens, 0 or more", 0, whole=True
+    ),
+    **{
+        name: _numbers(f"{name} must be a whole number, 1 or more", 1, whole=True)
+        for name in ("repeats", *_WIDTHS)
     },
-    name="latency",
-)
+}
 """Rules of a latency table; columns that are not named here pass untouched."""
 
 
