@@ -1,6 +1,7 @@
 """Training steps a second on a CPU, as ratios measured in one run on one machine.
 
-    python benchmarks/training_throughput.py [--rounds 15] [--batch 8 --context 256] [--json FILE]
+    python benchmarks/training_throughput.py [--rounds 15] [--batch 8 --context 256] [--compile]
+                                             [--json FILE]
 
 Each pair trains on the same tokens: forward, backward, clip at 0.5, AdamW. Rounds alternate
 between the two, so that a busy machine slows both; ratios are of CPU time, baseline over ours:
@@ -13,6 +14,8 @@ the median over rounds, and of the fastest round of each, which a busy machine d
   its default chunk of 64.
 - The products of the linear layers alone, forward and backward, which both models of a pair make:
   the ratio if all else of ours took no time is that of the baseline over them.
+- With `--compile` every model goes through `torch.compile`, as with the harness's `compile` option.
+  Compiling takes minutes a model, the package's most: its loop over chunks is unrolled.
 - The loader's share of the training time, and memory over a longer run, of `train` itself.
 """
 
@@ -103,15 +106,16 @@ class PlainTransformer(nn.Module):
         return self.lm_head(self.ln_f(x))
 
 
-def plain_step(model: nn.Module) -> Callable[[Tensor], None]:
+def plain_step(model: nn.Module, *, compiled: bool) -> Callable[[Tensor], None]:
     """One step as nanoGPT's train.py takes it on a CPU."""
+    forward = torch.compile(model) if compiled else model
     decay = [p for p in model.parameters() if p.ndim >= 2]
     rest = [p for p in model.parameters() if p.ndim < 2]
     groups = [{"params": decay, "weight_decay": 0.1}, {"params": rest, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.95))
 
     def step(windows: Tensor) -> None:
-        logits = model(windows[:, :-1])
+        logits = forward(windows[:, :-1])
         loss = F.cross_entropy(logits.view(-1, logits.size(-1)), windows[:, 1:].reshape(-1))
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 0.5)
@@ -121,13 +125,14 @@ def plain_step(model: nn.Module) -> Callable[[Tensor], None]:
     return step
 
 
-def our_step(shape: Shape) -> Callable[[Tensor], None]:
+def our_step(shape: Shape, *, compiled: bool) -> Callable[[Tensor], None]:
     model = build(shape, seed=0)
+    forward = torch.compile(model) if compiled else model
     groups = weight_decay_groups(model)
     optimizer = torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.95), eps=1e-8, fused=True)
 
     def step(windows: Tensor) -> None:
-        mean_loss(model, windows, None).backward()
+        mean_loss(forward, windows, None).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 0.5)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -196,10 +201,12 @@ def ratio(
     rounds: int,
     batch: int,
     context: int,
+    compiled: bool,
 ) -> dict[str, float]:
     generator = torch.Generator().manual_seed(0)
     windows = torch.randint(0, 256, (batch, context + 1), generator=generator)
-    ours, products = our_step(shape), linear_products(build(shape, seed=0), batch * context)
+    ours = our_step(shape, compiled=compiled)
+    products = linear_products(build(shape, seed=0), batch * context)
     steps = (("baseline", baseline), ("products", products), ("ours", ours))
     times: dict[str, list[float]] = {name: [] for name, _ in steps}
     for number in range(rounds + 2):
@@ -270,16 +277,20 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=100, help="of the run for loader and memory")
     parser.add_argument("--batch", type=int, default=BATCH, help="sequences a step")
     parser.add_argument("--context", type=int, default=CONTEXT, help="tokens a sequence")
+    parser.add_argument("--compile", action="store_true", help="both sides; takes minutes")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     size = {"rounds": options.rounds, "batch": options.batch, "context": options.context}
+    compiled: bool = options.compile
     torch.set_num_threads(1)
     torch.manual_seed(0)
     report: dict[str, dict[str, float]] = {}
     plain = PlainTransformer(TRANSFORMER)
     # Same products: the same FLOPs. RMSNorms and untied embeddings make the counts equal.
     assert sum(p.numel() for p in plain.parameters()) == count_params(TRANSFORMER).total
-    report["transformer / nanoGPT-style"] = ratio(plain_step(plain), TRANSFORMER, **size)
+    report["transformer / nanoGPT-style"] = ratio(
+        plain_step(plain, compiled=compiled), TRANSFORMER, **size, compiled=compiled
+    )
     show(*list(report.items())[-1])
     for kernel in ("chunkwise--native_autograd", "chunkwise--native_custbw"):
         peer = xlstm_package(XLSTM, kernel)
@@ -287,7 +298,8 @@ def main() -> None:
         assert math.isclose(counted, count_params(XLSTM).total, rel_tol=0.01), counted
 
         name = f"xlstm / xlstm package, {kernel}"
-        report[name] = ratio(plain_step(Logits(peer)), XLSTM, **size)
+        baseline = plain_step(Logits(peer), compiled=compiled)
+        report[name] = ratio(baseline, XLSTM, **size, compiled=compiled)
         show(name, report[name])
     with tempfile.TemporaryDirectory() as folder:
         report["train"] = loop_figures(Path(folder), options.steps)
