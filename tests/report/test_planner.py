@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from allometry.decisions import allocate, compare, least_regret
+from allometry.decisions import UnseenGroupWarning, allocate, compare, least_regret
+from allometry.errors import InputError
 from allometry.inference.reach import known_reaches, reach_sentence
-from allometry.report import plan
+from allometry.report import plan, with_contexts
 from allometry.report.planner import BEYOND, budget_nodes, document, probability_best, reaches
 
 
@@ -90,7 +91,15 @@ def test_the_document_holds_every_group_with_its_own_largest_run(small, planner)
     assert all(len(v) == len(planner.flops) for g in made["groups"] for v in g["values"].values())
 
 
-def test_groups_that_were_never_run_are_marked(small):
-    added = small.with_groups(pd.DataFrame({"architecture": ["xlstm"], "context_length": [2048]}))
+def test_contexts_that_were_never_run_come_for_every_architecture_and_are_marked(small):
+    with pytest.warns(UnseenGroupWarning, match="2048 was never run"):
+        added = with_contexts(small, [2048, 1024])
     made = document(added, plan(added))
-    assert [g["unseen"] for g in made["groups"]] == [False] * 4 + [True]
+    assert [g["labels"] for g in made["groups"] if g["unseen"]] == [
+        ["transformer", "2048"],
+        ["xlstm", "2048"],
+    ]
+    assert len(made["groups"]) == 6
+    assert with_contexts(small, [1024]) is small
+    with pytest.raises(InputError, match="below 1"):
+        with_contexts(small, [0])

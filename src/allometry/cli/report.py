@@ -10,6 +10,7 @@ def report_command(
     posterior: Path,
     *,
     output: Annotated[Path, Parameter(name=["--output", "-o"])],
+    also_context: Annotated[list[int] | None, Parameter(consume_multiple=True)] = None,
     title: str = "",
     force: Annotated[bool, Parameter(negative=())] = False,
     json: bool = False,
@@ -25,6 +26,9 @@ def report_command(
         File written by ``allometry fit``.
     output
         Page to write: .html.
+    also_context
+        Context lengths that were never run, to choose from as well: predicted from the population
+        of groups, and marked.
     title
         Heading of the page.
     force
@@ -34,16 +38,20 @@ def report_command(
     """
     import shlex
 
-    from allometry.cli.asking import open_posterior
+    from allometry.cli.asking import notes, open_posterior
     from allometry.cli.output import emit, stderr
     from allometry.cli.runtime import stages
-    from allometry.report import check_page, report, write_report
+    from allometry.report import check_page, report, with_contexts, write_report
 
     check_page(output)
     loaded = open_posterior(posterior)
-    command = shlex.join(["allometry", "report", str(posterior), "-o", str(output)])
+    words = ["allometry", "report", str(posterior), "-o", str(output)]
+    if also_context:
+        words += ["--also-context", *map(str, also_context)]
+        with notes():
+            loaded = with_contexts(loaded, also_context)
     with stages() as bar:
-        page = report(loaded, title=title, command=command, force=force, progress=bar)
+        page = report(loaded, title=title, command=shlex.join(words), force=force, progress=bar)
     write_report(page, output)
     for sentence in page.left_out:
         stderr.print(f"left out: {sentence}", markup=False, highlight=False, soft_wrap=True)
@@ -55,6 +63,6 @@ def report_command(
         "left_out": list(page.left_out),
     }
     if not json:
-        answer["budgets"] = len(page.budgets)
+        answer |= {"budgets": len(page.budgets), "left_out": len(page.left_out)}
     emit(answer, as_json=json)
     return 0

@@ -178,14 +178,15 @@ def certainty_sentences(posterior: Posterior, planner: Planner) -> list[str]:
 def extrapolation_note(posterior: Posterior, planner: Planner) -> str:
     """A sentence on groups whose own runs end far below the largest budget; or nothing."""
     own = posterior.largest_flops()
-    near = [i for i in range(len(own)) if own[i] < planner.largest / 10]
+    run = np.flatnonzero(~posterior.unseen)
+    near = [i for i in run if own[i] < planner.largest / 10]
     if not near:
         return ""
     least, most = planner.largest / own[near].max(), planner.largest / own[near].min()
     span = times_words(least)
     span = span if span == times_words(most) else f"{span} to {times_words(most)}"
     return (
-        f"{plural(len(near), 'group')} of {len(own)} were run only at budgets {span} times smaller "
+        f"{plural(len(near), 'group')} of {len(run)} were run only at budgets {span} times smaller "
         f"than the largest trained one: for them even that budget is far beyond their own runs."
     )
 

@@ -203,7 +203,11 @@ def _paragraphs(sentences: list[str]) -> Html:
 
 def _answer(posterior: Posterior, planner: Planner | None) -> Html:
     if planner is None:
-        words = f"The law {posterior.law.name} does not say what to train from a budget alone."
+        needs = ", ".join(posterior.law.columns)
+        words = (
+            f"This page cannot say what to train from a budget alone: the law {posterior.law.name} "
+            f"also asks for {needs}. The command allometry repeat answers for it."
+        )
         parts: list[str] = [tag("p", words, class_="lead")]
     else:
         sentences = answer.allocation_sentences(posterior, planner)

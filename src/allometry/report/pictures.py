@@ -31,6 +31,7 @@ class Kind:
     title: str
     words: str
     panels: bool = False
+    of_runs: bool = False  # drawn at the runs themselves: any law, whatever else it needs
 
 
 KINDS = (
@@ -65,6 +66,7 @@ KINDS = (
         title="What the law leaves over",
         words="Distance of each run from the law. A cloud without shape is what a good law leaves; "
         "a slope or a bend is something that it misses.",
+        of_runs=True,
     ),
 )
 
@@ -75,8 +77,12 @@ def pictures(
     """The figures as markup, and what was left out, each with its reason."""
     drawn, left = [], []
     few = _without_formulas(posterior.thinned(DRAWS))
-    for done, kind in enumerate(KINDS):
-        tell(progress, f"drawing {kind.name}", done, len(KINDS))
+    needs = ", ".join(posterior.law.columns)
+    kinds = [kind for kind in KINDS if kind.of_runs or not needs]
+    if needs:
+        left.append(f"Pictures of the law over params, tokens and budgets: it needs {needs} too.")
+    for done, kind in enumerate(kinds):
+        tell(progress, f"drawing {kind.name}", done, len(kinds))
         if kind.panels and len(posterior.groups) > MOST_GROUPS:
             left.append(
                 f"{kind.title}: {len(posterior.groups)} groups are too many for one picture."

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from allometry.decisions import allocate, least_regret
+from allometry.decisions.asking import with_unseen
 from allometry.decisions.comparison import best_loss
 from allometry.errors import InputError
 from allometry.inference import Posterior
@@ -61,6 +62,39 @@ class Planner:
     largest: float
     allocations: pd.DataFrame
     winners: pd.DataFrame
+
+
+def with_contexts(posterior: Posterior, contexts: Sequence[int]) -> Posterior:
+    """The posterior with context lengths that were never run, for every architecture.
+
+    Parameters
+    ----------
+    posterior : Posterior
+    contexts : sequence of int
+        Tokens; those that a group has are left as they are.
+
+    Raises
+    ------
+    InputError
+        If the runs were not grouped by context length, or a context is below 1.
+
+    Warns
+    -----
+    UnseenGroupWarning
+        For each new group: where its prediction comes from.
+    """
+    groups = posterior.groups
+    if "context_length" not in posterior.record.by:
+        what = "the runs were not grouped by context_length"
+        raise InputError(what, where=posterior.record.source, hint="Fit with --by.")
+    if bad := [c for c in contexts if c < 1]:
+        raise InputError(f"context length {bad[0]} is below 1", where="context length")
+    others = groups.drop(columns="context_length").drop_duplicates()
+    asked = others.merge(pd.DataFrame({"context_length": sorted(set(contexts))}), how="cross")
+    asked = asked[list(groups.columns)].drop_duplicates()
+    known = set(groups.itertuples(index=False, name=None))
+    new = [row not in known for row in asked.itertuples(index=False, name=None)]
+    return with_unseen(posterior, asked[new].reset_index(drop=True)) if any(new) else posterior
 
 
 def plan(posterior: Posterior, *, force: bool = False, progress: Stage | None = None) -> Planner:

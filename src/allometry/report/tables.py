@@ -21,6 +21,7 @@ from allometry.report.words import (
     plural,
     power_words,
     range_words,
+    short_number,
 )
 
 PUBLISHED = ("E", "A", "B", "alpha", "beta", "gamma")
@@ -68,6 +69,8 @@ def allocations(posterior: Posterior, planner: Planner) -> Html:
     rows = []
     for g, labels in enumerate(group_labels(posterior)):
         own = planner.allocations.iloc[g * nodes : (g + 1) * nodes].set_index("flops")
+        if own["unseen"].iloc[0]:
+            labels = [*labels[:-1], join([labels[-1], tag("small", "never run")])]
         rows.append([*labels, *(_allocation(own.loc[flops]) for flops in budgets)])
     caption = "Best params and tokens, with 90 % intervals"
     return table([*_heads(posterior), *_budget_heads(planner)], rows, caption=caption,
@@ -108,19 +111,23 @@ def nodes(posterior: Posterior, planner: Planner) -> Html:
 
 
 def _node(row: "pd.Series[Any]", chance: float | None) -> list[str]:
-    def ends(name: str, style: str) -> str:
-        return f"{row[f'{name}_q5']:{style}} – {row[f'{name}_q95']:{style}}"
-
+    large = {
+        name: short_number(float(row[name]))
+        for name in ("flops", "params_median", "params_q5", "params_q95", "tokens_median",
+                     "tokens_q5", "tokens_q95", "band_low_median", "band_high_median")
+        if np.isfinite(row[name])
+    }  # fmt: skip
+    band = [large.get(f"band_{end}_median", "not known") for end in ("low", "high")]
     return [
-        f"{row['flops']:.3g}".replace("e+", "e"),
-        f"{row['params_median']:.3g}".replace("e+", "e"),
-        ends("params", ".2e").replace("e+", "e"),
-        f"{row['tokens_median']:.3g}".replace("e+", "e"),
-        ends("tokens", ".2e").replace("e+", "e"),
+        large["flops"],
+        large["params_median"],
+        f"{large['params_q5']} – {large['params_q95']}",
+        large["tokens_median"],
+        f"{large['tokens_q5']} – {large['tokens_q95']}",
         f"{row['tokens_per_param_median']:.3g}",
         f"{row['run_loss_median']:.4f}",
-        ends("run_loss", ".4f"),
-        f"{row['band_low_median']:.2e} – {row['band_high_median']:.2e}".replace("e+", "e"),
+        f"{row['run_loss_q5']:.4f} – {row['run_loss_q95']:.4f}",
+        " – ".join(dict.fromkeys(band)),
         "–" if chance is None else percent_words(float(chance)),
         f"{row['extrapolation_factor']:.3g}",
     ]

@@ -35,6 +35,18 @@ def power_words(value: float) -> str:
     return power if mantissa == "1.0" else f"{mantissa} × {power}"
 
 
+def short_number(value: float) -> str:
+    """A large number with three digits, as it is typed.
+
+    Examples
+    --------
+    >>> short_number(2.8e18), short_number(1.124e8)
+    ('2.80e18', '1.12e8')
+    """
+    mantissa, exponent = f"{value:.2e}".split("e")
+    return f"{mantissa}e{int(exponent)}"
+
+
 def count_words(value: float) -> str:
     """Params or tokens, to two significant digits.
 
