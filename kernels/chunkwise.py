@@ -184,7 +184,7 @@ _forward_op.register_autograd(_gradients, setup_context=_save_of_op)
 
 
 class _Eager(torch.autograd.Function):
-    """The operator without torch's dispatcher: a twentieth of the time of a short sequence."""
+    """The operator without the calls of torch's dispatcher, which a short sequence feels."""
 
     @staticmethod
     def forward(ctx, *inputs):
