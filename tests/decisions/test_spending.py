@@ -70,8 +70,8 @@ def test_a_budget_below_every_cost_and_a_quantity_that_nothing_tells_buy_nothing
     assert len(spend(alone, 5.0, most=8, least=0.01).chosen) == 0
 
 
-@pytest.mark.parametrize("seed", range(12))
-def test_what_is_bought_is_nearly_the_best_that_could_be(seed):
+def share_of_best(seed):
+    """Gain of what is bought over that of the best plan, found by trying all."""
     joint = toy(seed, candidates=5, costs=(0.3, 2.0))
     affordable = [
         plan
@@ -81,9 +81,14 @@ def test_what_is_bought_is_nearly_the_best_that_could_be(seed):
     ]
     best = min(variance_left(joint, plan) for plan in affordable)
     prior = joint.covariance[0, 0]
-    found = spend(joint, 2.0, most=4, least=1e-9)
-    # Greed guarantees less than half of the best gain; several kinds of it reach nearly all.
-    assert prior - found.left[-1] >= 0.9 * (prior - best)
+    return (prior - spend(joint, 2.0, most=4, least=1e-9).left[-1]) / (prior - best)
+
+
+def test_what_is_bought_is_mostly_the_best_that_could_be():
+    shares = np.array([share_of_best(seed) for seed in range(60)])
+    # Greed for gain alone has a mean of .95 and a worst case of .27 here, per cost .96 and .46.
+    assert shares.mean() > 0.98
+    assert shares.min() > 0.5
 
 
 def test_both_sides_of_a_difference_are_bought_where_one_alone_tells_little():

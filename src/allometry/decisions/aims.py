@@ -11,17 +11,22 @@ from allometry.accounting import CostModel
 from allometry.decisions.allocation import growth_ranges
 from allometry.decisions.asking import Which, ask
 from allometry.decisions.comparison import pairs
-from allometry.decisions.grids import valley
 from allometry.decisions.outlook import law_draws
 from allometry.decisions.questions import check_budgets, refuse_columns
 from allometry.errors import InputError
 from allometry.inference import Posterior
 from allometry.inference.discrepancy import discrepancy_along, spent_as_runs
-from allometry.inference.evaluate import compute_optimal
+from allometry.inference.evaluate import compute_optimal, log_loss_at
 from allometry.inference.posterior import group_names
 
 Decision = Literal["size", "loss", "winner", "exponent"]
 DECISIONS: tuple[str, ...] = get_args(Decision)
+
+SIDE = 0.5
+"""e-folds of params on both sides of N* that a valley's curvature and slopes are taken over."""
+
+FLATTEST = 1e-6
+"""Least curvature of log loss that a valley is taken to have."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -35,15 +40,15 @@ class Aim:
     words : str
         What it is.
     draws : ndarray, shape (draw,)
-        Under the law, with the mean of its discrepancy.
+        Under the law; of a winner with the mean of its discrepancy.
     group : ndarray of int, shape (point,)
         Groups whose discrepancy it depends on.
     params, tokens, weight : ndarray, shape (point,)
         Where it does, and the change with the discrepancy of log loss there.
     asked : tuple of int
         Groups that the decision is about.
-    regret : float
-        Expected regret of the best choice now, if it falls as the variance does (a size).
+    curvature : float
+        Of the loss in the quantity, where that is chosen (a size).
     chooses : bool
         Whether the sign of the quantity decides between two (a winner).
     """
@@ -55,19 +60,19 @@ class Aim:
     params: Floats = field(default_factory=lambda: np.empty(0))
     tokens: Floats = field(default_factory=lambda: np.empty(0))
     weight: Floats = field(default_factory=lambda: np.empty(0))
-    regret: float | None = None
+    curvature: float | None = None
     chooses: bool = False
 
     def expected_regret(self, before: float, after: Floats) -> Floats | None:
         """Expected loss above that of the best choice, once the sd of `before` is `after`.
 
-        Of a size: a valley is a parabola near its bottom, so the regret falls with the variance. Of
-        a winner: the mean of a difference of variance s^2 will, after observations that leave s'^2,
-        be what it is now plus a normal variable of variance s^2 - s'^2, and whoever has the better
-        mean then is taken.
+        Of a size: half the curvature times the variance, since a valley is a parabola near its
+        bottom. Of a winner: the mean of a difference of variance s^2 will, after observations that
+        leave s'^2, be what it is now plus a normal variable of variance s^2 - s'^2, and whoever has
+        the better mean then is taken.
         """
-        if self.regret is not None:
-            return np.asarray(self.regret * (after / before) ** 2)
+        if self.curvature is not None:
+            return np.asarray(0.5 * self.curvature * after**2)
         if self.chooses:
             gap, moved = abs(float(self.draws.mean())), np.sqrt(np.maximum(before**2 - after**2, 0))
             return _wrong_way(gap, np.asarray(before)) - _wrong_way(gap, moved)
@@ -146,26 +151,64 @@ def _optimum(
     return best[0], np.exp(best[2] + mean)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Bottom:
+    """The bottom of a valley: log N* by draw, and how the discrepancy moves it.
+
+    Where log loss gets the discrepancy d, its minimum along the budget moves by minus the slope of
+    d over the curvature of log loss: by ``weight`` times d at two sizes (point,).
+    """
+
+    log_params: Floats
+    params: Floats
+    tokens: Floats
+    weight: Floats
+    curvature: float
+
+
+def _bottom(posterior: Posterior, group: int, flops: float) -> _Bottom:
+    best, loss = _optimum(posterior, np.array([group]), flops)
+    log_params = np.log(best[:, 0])
+    params = np.exp(log_params.mean() + SIDE * np.array([-1.0, 0.0, 1.0]))
+    index = np.full(3, group)
+    tokens = np.asarray(posterior.record.cost.tokens_at(index, flops, params))
+    log_loss = log_loss_at(law_draws(posterior, index), params, tokens)[0].mean(axis=0)
+    curvature = max(float(log_loss[0] - 2 * log_loss[1] + log_loss[2]) / SIDE**2, FLATTEST)
+    return _Bottom(
+        log_params=log_params,
+        params=params[[0, 2]],
+        tokens=tokens[[0, 2]],
+        weight=np.array([1.0, -1.0]) / (2 * SIDE * curvature),
+        curvature=float(loss.mean()) * curvature,
+    )
+
+
 def _size(posterior: Posterior, group: int, flops: float) -> Aim:
-    params, _ = _optimum(posterior, np.array([group]), flops)
-    log_params = np.log(params[:, 0])
-    taken = valley(posterior, group, flops, params=np.exp(log_params.mean(keepdims=True)))
+    found = _bottom(posterior, group, flops)
     return Aim(
         words=f"log N* of {group_names(posterior)[group]} at {flops:.3g} FLOPs",
-        draws=log_params,
+        draws=found.log_params,
         asked=(group,),
-        regret=float(taken.regret.mean()),
+        group=np.full(2, group),
+        params=found.params,
+        tokens=found.tokens,
+        weight=found.weight,
+        curvature=found.curvature,
     )
 
 
 def _exponent(posterior: Posterior, group: int) -> Aim:
-    at = np.array([group])
-    low, high = (float(end[0]) for end in growth_ranges(posterior, at))
-    small, large = (_optimum(posterior, at, end)[0][:, 0] for end in (low, high))
+    low, high = (float(end[0]) for end in growth_ranges(posterior, np.array([group])))
+    small, large = (_bottom(posterior, group, end) for end in (low, high))
+    span = np.log(high / low)
     return Aim(
         words=f"params exponent of {group_names(posterior)[group]}",
-        draws=np.log(large / small) / np.log(high / low),
+        draws=(large.log_params - small.log_params) / span,
         asked=(group,),
+        group=np.full(4, group),
+        params=np.concatenate([small.params, large.params]),
+        tokens=np.concatenate([small.tokens, large.tokens]),
+        weight=np.concatenate([-small.weight, large.weight]) / span,
     )
 
 
