@@ -77,16 +77,15 @@ def pictures(
     """The figures as markup, and what was left out, each with its reason."""
     drawn, left = [], []
     few = _without_formulas(posterior.thinned(DRAWS))
+    run = int((~posterior.unseen).sum())
     needs = ", ".join(posterior.law.columns)
     kinds = [kind for kind in KINDS if kind.of_runs or not needs]
     if needs:
         left.append(f"Pictures of the law over params, tokens and budgets: it needs {needs} too.")
     for done, kind in enumerate(kinds):
         tell(progress, f"drawing {kind.name}", done, len(kinds))
-        if kind.panels and len(posterior.groups) > MOST_GROUPS:
-            left.append(
-                f"{kind.title}: {len(posterior.groups)} groups are too many for one picture."
-            )
+        if kind.panels and run > MOST_GROUPS:
+            left.append(f"{kind.title}: {run} groups are too many for one picture.")
             continue
         try:
             figure = draw_figure(few, kind.name, Request(force=force))
