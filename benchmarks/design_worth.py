@@ -22,6 +22,7 @@ from allometry.decisions import design_runs
 from allometry.decisions.comparison import best_loss
 from allometry.decisions.outlook import law_draws
 from allometry.inference import Posterior, Sampler, fit
+from allometry.inference.discrepancy import study_scale
 from allometry.inference.evaluate import compute_optimal
 from allometry.observations import read_runs
 
@@ -31,7 +32,8 @@ ARCHITECTURES = ("transformer", "xlstm")
 
 def fitted(table: pd.DataFrame, words: str) -> Posterior:
     posterior = fit(table, sampler=SAMPLER, library=False, seed=1)
-    print(f"  {words}: {len(table)} runs, {posterior.record.method}", flush=True)
+    scale = study_scale(posterior).scale
+    print(f"  {words}: {len(table)} runs, scale of the discrepancy {scale:.4f}", flush=True)
     return posterior
 
 
@@ -111,6 +113,10 @@ def main() -> None:
         now, then = plan["sd_before"].iloc[0], plan["sd_after"].iloc[-1]
         error = (answer(before, decision, at) - truth) / now
         rows.append((decision, "before", 0, 0.0, np.nan, 1.0, error))
+        if decision == "size":
+            row = before.allocate([at], architecture="xlstm").iloc[0]
+            law = np.log(row["params_q95"] / row["params_q5"]) / 3.29
+            print(f"  N* of the law alone: sd {law:.3f}, error {error * now / law:.1f} of it")
         for name, picked in choices.items():
             more = hidden.iloc[picked]
             after = fitted(pd.concat([known, more]), name)
@@ -122,6 +128,7 @@ def main() -> None:
     shown = pd.DataFrame(rows, columns=names)
     shown["flops"] = [f"{f:.2g}" for f in shown["flops"]]
     print(shown.round(2).to_string(index=False))
+    # Chains run in processes of their own.
     spent = os.times()
     print(f"{spent.user + spent.children_user:.0f} CPU s, all fits included")
 
