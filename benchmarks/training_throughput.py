@@ -1,7 +1,7 @@
 """Training steps a second on a CPU, as ratios measured in one run on one machine.
 
-    python benchmarks/training_throughput.py [--rounds 15] [--batch 8 --context 256] [--compile]
-                                             [--json FILE]
+    python benchmarks/training_throughput.py [--rounds 15] [--batch 8 --context 256]
+        [--width 192 --layers 4 --heads 3] [--compile] [--json FILE]
 
 Each pair trains on the same tokens: forward, backward, clip at 0.5, AdamW. Rounds alternate
 between the two, so that a busy machine slows both; ratios are of CPU time, baseline over ours:
@@ -277,29 +277,35 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=100, help="of the run for loader and memory")
     parser.add_argument("--batch", type=int, default=BATCH, help="sequences a step")
     parser.add_argument("--context", type=int, default=CONTEXT, help="tokens a sequence")
+    parser.add_argument("--width", type=int, default=TRANSFORMER.d_model)
+    parser.add_argument("--layers", type=int, default=TRANSFORMER.n_layers)
+    parser.add_argument("--heads", type=int, default=TRANSFORMER.n_heads)
     parser.add_argument("--compile", action="store_true", help="both sides; takes minutes")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     size = {"rounds": options.rounds, "batch": options.batch, "context": options.context}
     compiled: bool = options.compile
+    scaled = {"d_model": options.width, "n_layers": options.layers, "n_heads": options.heads}
+    transformer = TransformerShape(**scaled, vocab_size=TRANSFORMER.vocab_size)
+    xlstm = XLSTMShape(**scaled, vocab_size=XLSTM.vocab_size)
     torch.set_num_threads(1)
     torch.manual_seed(0)
     report: dict[str, dict[str, float]] = {}
-    plain = PlainTransformer(TRANSFORMER)
+    plain = PlainTransformer(transformer)
     # Same products: the same FLOPs. RMSNorms and untied embeddings make the counts equal.
-    assert sum(p.numel() for p in plain.parameters()) == count_params(TRANSFORMER).total
+    assert sum(p.numel() for p in plain.parameters()) == count_params(transformer).total
     report["transformer / nanoGPT-style"] = ratio(
-        plain_step(plain, compiled=compiled), TRANSFORMER, **size, compiled=compiled
+        plain_step(plain, compiled=compiled), transformer, **size, compiled=compiled
     )
     show(*list(report.items())[-1])
     for kernel in ("chunkwise--native_autograd", "chunkwise--native_custbw"):
-        peer = xlstm_package(XLSTM, kernel)
+        peer = xlstm_package(xlstm, kernel)
         counted = sum(p.numel() for p in peer.parameters())
-        assert math.isclose(counted, count_params(XLSTM).total, rel_tol=0.01), counted
+        assert math.isclose(counted, count_params(xlstm).total, rel_tol=0.01), counted
 
         name = f"xlstm / xlstm package, {kernel}"
         baseline = plain_step(Logits(peer), compiled=compiled)
-        report[name] = ratio(baseline, XLSTM, **size, compiled=compiled)
+        report[name] = ratio(baseline, xlstm, **size, compiled=compiled)
         show(name, report[name])
     with tempfile.TemporaryDirectory() as folder:
         report["train"] = loop_figures(Path(folder), options.steps)
