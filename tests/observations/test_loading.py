@@ -31,6 +31,9 @@ BAD = {
     "twice.csv": (b"loss,loss\n1,2\n", "column 'loss' appears more than once"),
     "bad.jsonl": (b'{"loss": 1}\n{bad\n', r"not valid JSON: .* \(line 2\)"),
     "list.json": (b"[1, 2]", "row 0 is not a JSON object but 1"),
+    "deep.json": (b"[" * 100_000, "cannot be read: "),
+    "deep.jsonl": (b'{"a":' * 10_000 + b"1" + b"}" * 10_000, "cannot be read: |nested too"),
+    "long.json": (b'[{"loss": ' + b"9" * 5000 + b"}]", "cannot be read: "),
     "text.json": (b'["a"]', "row 0 is not a JSON object but 'a'"),
 }
 
@@ -112,3 +115,37 @@ def test_a_place_that_cannot_be_written_is_left_clean(tmp_path):
     with pytest.raises(InputError, match="cannot be written"):
         write_table(pd.DataFrame({"a": [1]}), tmp_path / "table.csv")
     assert [p.name for p in tmp_path.iterdir()] == ["table.csv"]
+
+
+def test_a_table_in_utf_16_is_said_to_be_one(tmp_path):
+    path = tmp_path / "excel.csv"
+    path.write_bytes(CSV.encode("utf-16"))
+    with pytest.raises(InputError) as error:
+        load_table(path)
+    assert "iconv -f utf-16" in error.value.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "loss"),
+    [
+        ("params;loss\n1e8;3,141\n2e8;2,9\n", [3.141, 2.9]),  # a comma is the decimal mark
+        ("params;loss\n1,5;3,141\n", [3.141]),
+        ("params;loss\n1e8;3.141\n2e8;2.9\n", [3.141, 2.9]),
+        ("params;loss\n1,000,000;3\n2,000;2\n", [3, 2]),  # thousands: left to the reader of cells
+        ("params;loss\n1,000;3.5\n", [3.5]),
+    ],
+)
+def test_commas_between_semicolons_are_decimal_marks_unless_points_are(text, loss, tmp_path):
+    path = tmp_path / "runs.csv"
+    path.write_text(text)
+    table, _ = load_table(path)
+    assert table["loss"].tolist() == loss
+    if "1,000" in text:
+        assert table["params"].tolist()[0] == text.split("\n")[1].split(";")[0]
+
+
+def test_named_index_levels_of_a_parquet_file_are_columns(tmp_path):
+    path = tmp_path / "runs.parquet"
+    table = pd.DataFrame({"params": [1e8], "tokens": [2e9], "loss": [3.0]})
+    table.set_index(["params", "tokens"]).to_parquet(path)
+    assert load_table(path)[0].to_dict("records") == table.to_dict("records")

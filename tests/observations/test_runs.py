@@ -250,3 +250,20 @@ def test_what_holds_no_runs_says_what_it_holds():
     with pytest.raises(InputError, match="holds latency, not finished runs") as error:
         read_runs("latency")
     assert "read_latency" in error.value.hint
+
+
+def test_decimals_and_enormous_integers_are_numbers():
+    from decimal import Decimal
+
+    table = pd.DataFrame({"params": [Decimal("1e8"), 2], "tokens": [1e9, 2e9], "loss": [3.0, 2.0]})
+    assert read_runs(table).table["params"].tolist() == [1e8, 2.0]
+    table = table.assign(params=pd.Series([10**400, 2], dtype=object))
+    with pytest.raises(InputError, match="params must be positive and finite, got inf"):
+        read_runs(table)
+
+
+def test_what_would_overflow_a_fit_is_refused():
+    table = pd.DataFrame({"params": [1e308, 1e8], "tokens": [1e9, 1e9], "loss": [3.0, 1e-300]})
+    with pytest.raises(InputError, match=r"params must lie between 1e-09 and 1e\+30") as error:
+        read_runs(table)
+    assert "loss must lie between" in str(error.value)

@@ -17,6 +17,7 @@ from allometry.cli.asking import (
     other_cost,
     write_picture,
 )
+from allometry.cli.pairs import parse_pairs
 
 
 def summary_command(posterior: Path, *, json: bool = False) -> int:
@@ -113,6 +114,7 @@ def predict_command(
     params: Budgets | None = None,
     tokens: Budgets | None = None,
     at: Path | None = None,
+    alias: list[str] | None = None,
     groups: Groups = EVERY_GROUP,
     json: bool = False,
 ) -> int:
@@ -130,24 +132,27 @@ def predict_command(
         Training tokens of the runs.
     at
         Or a table with params, tokens and, if wanted, the group columns.
+    alias
+        A column of that table to read as another: ``size=params``; repeatable.
     json
         Print one JSON document.
     """
     import pandas as pd
 
     from allometry.errors import InputError
-    from allometry.observations.loading import load_table
+    from allometry.observations.points import check_points, read_points
 
     if (at is None) == (params is None and tokens is None):
         hint = "Give --params and --tokens, or --at TABLE."
         raise InputError("no point to predict, or two kinds of them", where="predict", hint=hint)
     if at is not None:
-        points = load_table(at)[0]
+        points = read_points(at, aliases=parse_pairs(alias, option="--alias"))
     elif len(params or []) != len(tokens or []):
         what = f"{len(params or [])} params and {len(tokens or [])} tokens"
         raise InputError(what, where="predict", hint="Give one token count for each params.")
     else:
         points = pd.DataFrame({"params": params, "tokens": tokens})
+        check_points(points)
     loaded = open_posterior(posterior)
     with notes():
         table = loaded.predict(points, **groups.which())

@@ -4,6 +4,9 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from allometry.cli.asking import Seed
+from allometry.cli.pairs import parse_pairs
+
 
 def isoflop_command(
     runs: str,
@@ -11,9 +14,10 @@ def isoflop_command(
     resource: Literal["params", "tokens"] = "params",
     by: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
     exclude: list[str] | None = None,
+    alias: list[str] | None = None,
     minima: bool = False,
     draws: int = 500,
-    seed: int = 0,
+    seed: Seed = 0,
     force: bool = False,
     json: bool = False,
 ) -> int:
@@ -32,6 +36,8 @@ def isoflop_command(
         Columns whose cells are groups; default architecture and context_length.
     exclude
         Rows to leave out, as a condition; repeatable.
+    alias
+        A column to read as another: ``eval/loss=loss``; repeatable.
     minima
         Print the minimum of every valley instead of the growth laws.
     draws
@@ -50,7 +56,8 @@ def isoflop_command(
     from allometry.observations import read_runs
 
     prepare_jax()
-    checked = read_runs(runs, exclude=exclude or None, by=by)
+    aliases = parse_pairs(alias, option="--alias")
+    checked = read_runs(runs, aliases=aliases, exclude=exclude or None, by=by)
     with stages() as bar:
         posterior = fit_valleys(
             checked, resource=resource, by=by, sampler=Sampler(draws=draws), seed=seed, progress=bar

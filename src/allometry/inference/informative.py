@@ -44,7 +44,7 @@ def irreducible_above_smallest(
     medians = np.median(published["E"], axis=0)
     smallest = table.groupby(groups.index)["loss"].min().to_numpy()
     found = [
-        f"E of {name} is {e:.3f}, above its smallest loss {s:.3f}: outliers, or another law"
+        f"E of {name} is {e:.4g}, above its smallest loss {s:.4g}: outliers, or another law"
         for name, e, s in zip(groups.names, medians, smallest, strict=True)
         if e > s
     ]

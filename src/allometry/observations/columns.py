@@ -1,8 +1,10 @@
 """Names people give to columns, and the canonical name each is read as."""
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
@@ -26,7 +28,7 @@ ALIASES: dict[str, list[str]] = {
     "flops": (
         "c flops flop total_flops train_flops training_flops training_flop training_compute "
         "train_compute compute compute_flops flops_total total_flop budget compute_budget "
-        "flops_budget flop_budget num_flops total_floating_point_operations"
+        "flops_budget flop_budget num_flops total_compute total_floating_point_operations"
     ).split(),
     "loss": (
         "loss val_loss validation_loss valid_loss eval_loss evaluation_loss test_loss final_loss "
@@ -39,7 +41,7 @@ ALIASES: dict[str, list[str]] = {
     "context_length": (
         "ctx context_length context context_len ctx_len ctx_length context_size context_window "
         "seq_len seqlen seq_length sequence_length max_seq_len max_seq_length block_size n_ctx "
-        "max_position_embeddings train_context_length train_seq_len"
+        "max_position_embeddings train_context_length train_seq_len seq"
     ).split(),
     "params_non_embedding": (
         "params_non_embedding non_embedding_params non_embedding_parameters params_nonembedding "
@@ -273,8 +275,11 @@ def parse_number(text: object, *, kind: str = "params") -> float:
     """
     if isinstance(text, bool):
         return float("nan")
-    if isinstance(text, (int, float, np.number)):
-        return float(text)
+    if isinstance(text, (int, float, np.number, Decimal)):
+        try:
+            return float(text)
+        except OverflowError:  # an int of more than 308 digits
+            return math.inf if text > 0 else -math.inf
     if not isinstance(text, str):
         return float("nan")
     plain = _plain_number(text)

@@ -1,10 +1,12 @@
 """Bytes on disk to an unchecked DataFrame (CSV, Parquet, JSON lines); a failure is one line."""
 
+import codecs
 import csv
 import gzip
 import hashlib
 import io
 import json
+import re
 import warnings
 import zlib
 from pathlib import Path
@@ -100,7 +102,9 @@ def _decode(body: bytes, path: Path) -> str:
         text = body.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         what = f"not UTF-8 text: byte 0x{body[error.start]:02x} at position {error.start}"
-        hint = "Save it as UTF-8, for instance with iconv -f latin1 -t utf-8."
+        marks = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+        other = "utf-16" if body.startswith(marks) else "latin1"
+        hint = f"Save it as UTF-8, for instance with iconv -f {other} -t utf-8."
         raise InputError(what, where=str(path), hint=hint) from error
     if "\x00" in text:
         what = f"not text: a NUL byte at position {text.index(chr(0))}"
@@ -120,6 +124,7 @@ def _parse_csv(text: str, path: Path, *, tabs: bool) -> pd.DataFrame:
             return pd.read_csv(
                 io.StringIO(text),
                 sep=separator,
+                decimal="," if separator == ";" and _has_decimal_commas(text) else ".",
                 index_col=False,
                 skipinitialspace=True,
                 float_precision=_EXACT,
@@ -134,6 +139,17 @@ def _parse_csv(text: str, path: Path, *, tabs: bool) -> pd.DataFrame:
         raise InputError(what, where=str(path), hint=hint) from error
 
 
+_DOT, _COMMA = (
+    re.compile(rf'(?mi)(?:^|;)\s*"?[+-]?\d*{mark}\d+(?:e[+-]?\d+)?"?\s*(?=;|$)')
+    for mark in (r"\.", ",")
+)
+
+
+def _has_decimal_commas(text: str) -> bool:
+    # Spreadsheets of half of Europe write 3,14 between semicolons; "1,000,000" is something else.
+    return bool(_COMMA.search(text)) and not _DOT.search(text) and not re.search(r"\d,\d+,\d", text)
+
+
 def _refuse_repeated(names: list[str], path: Path) -> None:
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         hint = "Give every column its own name."
@@ -143,7 +159,13 @@ def _refuse_repeated(names: list[str], path: Path) -> None:
 
 def _parse_parquet(body: bytes, path: Path) -> pd.DataFrame:
     try:
-        return pd.read_parquet(io.BytesIO(body)).reset_index(drop=True)
+        table = pd.read_parquet(io.BytesIO(body))
+        named = [name for name in table.index.names if name is not None and name not in table]
+        return (
+            table.reset_index(level=named).reset_index(drop=True)
+            if named
+            else (table.reset_index(drop=True))
+        )
     except (OSError, ValueError) as error:  # pyarrow's errors derive from both
         what = f"not a readable Parquet file: {str(error).splitlines()[0]}"
         raise InputError(what, where=str(path)) from error
@@ -156,11 +178,17 @@ def _parse_json(text: str, path: Path) -> pd.DataFrame:
         what = f"not valid JSON: {error.msg} (line {error.lineno})"
         hint = "One JSON object a line, or one list of objects."
         raise InputError(what, where=str(path), hint=hint) from error
+    except (RecursionError, ValueError) as error:  # too deep; an integer of thousands of digits
+        hint = "One JSON object a line, or one list of objects."
+        raise InputError(f"cannot be read: {error}", where=str(path), hint=hint) from error
     if wrong := [index for index, row in enumerate(rows) if not isinstance(row, dict)]:
         what = f"row {wrong[0]} is not a JSON object but {rows[wrong[0]]!r:.40}"
         hint = "One JSON object a line, or one list of objects."
         raise InputError(what, where=str(path), hint=hint)
-    table: pd.DataFrame = pd.json_normalize(rows, sep="/")
+    try:
+        table: pd.DataFrame = pd.json_normalize(rows, sep="/")
+    except RecursionError as error:
+        raise InputError("objects are nested too deeply", where=str(path)) from error
     return table
 
 

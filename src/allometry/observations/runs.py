@@ -18,6 +18,7 @@ from allometry.observations.columns import (
 from allometry.observations.expressions import select_rows
 from allometry.observations.fetching import table_path
 from allometry.observations.loading import load_table
+from allometry.observations.lookalikes import lookalikes
 from allometry.observations.outliers import robust_exclusions
 from allometry.observations.record import Exclusion, Runs
 from allometry.observations.registry import Preparation
@@ -256,8 +257,10 @@ def _absent_columns(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
         "context_length": "all runs are of one context length",
         "flops": "training FLOPs come from the cost model of the fit",
     }
+    alike = lookalikes(table)
     notes = [
         f"no {'value in ' if name in empty else ''}column {name}: {text}"
+        + (f"; if {alike[name]!r} is it: --alias {alike[name]}={name}" if name in alike else "")
         for name, text in consequence.items()
         if name not in table
     ]

@@ -89,6 +89,23 @@ RUNS: Rules = {
 """Rules of a runs table; columns that are not named here pass untouched."""
 
 
+def _within(name: str, low: float, high: float, *, required: bool = True) -> Rule:
+    return Rule(
+        holds=lambda values: (values >= low) & (values <= high),
+        words=f"{name} must lie between {low:g} and {high:g}",
+        required=required,
+    )
+
+
+LIMITS: Rules = {
+    "params": _within("params", 1e-9, 1e30),
+    "tokens": _within("tokens", 1e-9, 1e30),
+    "flops": _within("flops", 1e-9, 1e60, required=False),
+    "loss": _within("loss", 1e-9, 1e9),
+}
+"""Far beyond any run in any unit: what lies outside overflows in a fit and is a slip."""
+
+
 def validate_runs(
     table: pd.DataFrame,
     *,
@@ -113,7 +130,7 @@ def validate_runs(
         params, tokens, flops and loss float64; context_length int64; architecture text.
     """
     require_columns(table, REQUIRED, source=source)
-    if broken := broken_rules(RUNS, table, unreadable or {}):
+    if broken := broken_rules(RUNS, table, unreadable or {}) or broken_rules(LIMITS, table, {}):
         hint = "Correct the rows, or leave them out with exclude= (--exclude)."
         if (table["loss"] < 0).any():
             hint += " A negative loss may be a log-likelihood: the loss is its negative."
