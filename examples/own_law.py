@@ -4,7 +4,8 @@
 # One exponent for both terms: `L = E + A N^-s + B D^-s`. Ten lines: coefficients with their priors
 # (on the sampler's scale: logs, relative to the table's reference run), the log loss, the published
 # units, and the imbalance of a run. From the command line: `allometry fit RUNS -o FIT.nc --law
-# one-exponent --law-module own_law`, with this folder on the Python path.
+# one-exponent --law-module own_law` in this folder; then set `ALLOMETRY_LAW_MODULES=own_law` for
+# the commands that ask the posterior.
 
 # %%
 from pathlib import Path

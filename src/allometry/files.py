@@ -44,3 +44,28 @@ def writing(path: Path) -> Iterator[Path]:
     except OSError as error:
         what = f"cannot be written: {error.strerror or error}"  # str() names the partial file
         raise InputError(what, where=str(path)) from error
+
+
+def check_writable(path: Path) -> None:
+    """Refuse a place that cannot be written, before hours of work are done for it.
+
+    Nothing is left behind: a folder that is missing is made when the file is written.
+
+    Raises
+    ------
+    InputError
+        If `path` is a folder, or nothing can be written beside it.
+    """
+    if path.is_dir():
+        raise InputError("is a folder", where=str(path), hint="Name a file in it.")
+    probe = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
+    missing = [folder for folder in path.absolute().parents if not folder.exists()]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+        for folder in missing:
+            folder.rmdir()
+    except OSError as error:
+        what = f"cannot be written: {error.strerror or error}"
+        raise InputError(what, where=str(path), hint="Name another place.") from error

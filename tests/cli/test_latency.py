@@ -113,7 +113,7 @@ def test_break_even_gives_a_context_for_each_batch(fitted_file, fitted_latency_f
         (["fit", "no.csv", "-o", "x.nc", "--set", "n_layers"], "--set n_layers=32"),
         (["fit", "xlstm", "-o", "x.nc"], "table xlstm: holds runs"),
         (["fit", "xlstm", "-o", "x.nc", "--chains", "0"], "chains 0 (at least 1)"),
-        (["fit", "xlstm", "-o", "no/such/folder/x.nc"], "no folder"),
+        (["fit", "xlstm", "-o", "pyproject.toml/x.nc"], "cannot be written"),
     ],
 )  # fmt: skip
 def test_bad_input_is_named_and_exits_with_2(fitted_latency_file, argv, says, capsys):

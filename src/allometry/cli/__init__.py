@@ -1,6 +1,7 @@
 """The command line: parse, call one function, print. Commands are imported when they run."""
 
 import gc
+import os
 import sys
 from collections.abc import Sequence
 
@@ -124,6 +125,10 @@ SUBCOMMANDS: tuple[tuple[str, str, str, tuple[tuple[str, str, str], ...]], ...] 
 )
 
 
+LAW_MODULES = "ALLOMETRY_LAW_MODULES"
+"""Environment variable: Python modules, by commas, that register laws of one's own."""
+
+
 def build_app(arguments: Sequence[str]) -> cyclopts.App:
     """The command line for given arguments.
 
@@ -165,6 +170,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: list[str]) -> int:
     try:
+        if modules := os.environ.get(LAW_MODULES):  # a law of one's own, for every command
+            from allometry.cli.runtime import import_law
+
+            for module in modules.split(","):
+                import_law(module.strip())
         code = build_app(arguments)(arguments, exit_on_error=False, print_error=False)
         return int(code or 0)
     except cyclopts.CycloptsError as error:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
+from cyclopts.validators import Number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,9 +19,20 @@ if TYPE_CHECKING:
     from allometry.decisions.asking import Which
     from allometry.inference import Posterior
 
-Budgets = Annotated[list[float], Parameter(consume_multiple=True)]
+_MOST = 1e60  # FLOPs or anything else that is counted; powers of more overflow
+
+
+def _countable(_type: object, values: list[float] | None) -> None:
+    if too_many := [value for value in values or () if value > _MOST]:
+        raise ValueError(f"Must be at most {_MOST:g}, got {too_many[0]:g}.")
+
+
+Budgets = Annotated[list[float], Parameter(consume_multiple=True, validator=_countable)]
+Seed = Annotated[int, Parameter(validator=Number(gte=0, lt=2**32))]
 Cost = Literal["accounting", "table", "6nd"]
 PLOT_FORMATS = (".png", ".pdf", ".svg")
+POSTERIOR_FORMATS = (".nc", ".nc4", ".netcdf", ".h5", ".hdf5")
+"""A posterior under the name of a table would take the table's place."""
 
 
 @Parameter(name="*")
@@ -134,13 +146,21 @@ def answered(table: "pd.DataFrame", *, as_json: bool) -> int:
     return 0
 
 
-def check_picture(path: Path | None) -> None:
-    """Refuse a picture of a kind that cannot be written before anything is computed."""
+def check_output(path: Path, suffixes: tuple[str, ...]) -> None:
+    """Refuse a file of another kind, or that cannot be written, before anything is computed."""
     from allometry.errors import InputError
+    from allometry.files import check_writable
 
-    if path is not None and path.suffix.lower() not in PLOT_FORMATS:
+    if path.suffix.lower() not in suffixes:
         what = f"suffix {path.suffix or 'none'}"
-        raise InputError(what, where=str(path), hint=f"Use {', '.join(PLOT_FORMATS)}.")
+        raise InputError(what, where=str(path), hint=f"Use {', '.join(suffixes)}.")
+    check_writable(path)
+
+
+def check_picture(path: Path | None) -> None:
+    """`check_output` of a picture, where one is asked for."""
+    if path is not None:
+        check_output(path, PLOT_FORMATS)
 
 
 def write_picture(figure: "Figure", path: Path) -> None:

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from allometry.cli.asking import POSTERIOR_FORMATS, Seed, check_output
 from allometry.cli.pairs import parse_pairs
 
 
@@ -32,7 +33,7 @@ def fit_command(
     draws: int = 400,
     warmup: int = 200,
     target: float = 0.9,
-    seed: int = 0,
+    seed: Seed = 0,
     law_module: list[str] | None = None,
     json: bool = False,
 ) -> int:
@@ -97,10 +98,9 @@ def fit_command(
     """
     import warnings
     from dataclasses import asdict, replace
-    from importlib import import_module
 
     from allometry.cli.output import emit, stderr
-    from allometry.cli.runtime import prepare_jax, stages
+    from allometry.cli.runtime import import_law, prepare_jax, stages
     from allometry.inference import (
         NO_OFF_VALLEY,
         Sampler,
@@ -113,9 +113,10 @@ def fit_command(
     from allometry.observations import read_runs
     from allometry.priors import LibraryPriorWarning, PriorUse, find_prior, library_line
 
+    check_output(output, POSTERIOR_FORMATS)
     prepare_jax()
     for module in law_module or []:
-        import_module(module)
+        import_law(module)
     priors = None
     if noise == "constant":
         priors = replace(default_priors(get_law(law)), off_valley=NO_OFF_VALLEY)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from allometry.cli.asking import Seed
 from allometry.cli.output import emit, stderr
 from allometry.errors import InputError
 
@@ -21,7 +22,7 @@ def check_command(
     backend: Annotated[list[str] | None, Parameter(negative=())] = None,
     dtype: Annotated[list[str] | None, Parameter(negative=())] = None,
     quick: bool = False,
-    seed: int = 0,
+    seed: Seed = 0,
     json: bool = False,
 ) -> int:
     """Compare the mLSTM kernels on this device with float64: outputs and every gradient.

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from allometry.cli.asking import answered, short
+from allometry.cli.asking import POSTERIOR_FORMATS, Seed, answered, check_output, short
 from allometry.cli.pairs import parse_pairs
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def bench_command(
     dtype: Literal["float32", "bfloat16"] = "float32",
     threads: int = 1,
     seconds_per_point: float = 5.0,
-    seed: int = 0,
+    seed: Seed = 0,
     json: bool = False,
 ) -> int:
     """Time prefill and decode of both models on this machine; write a latency table.
@@ -108,7 +108,7 @@ def fit_command(
     draws: int | None = None,
     alias: Pairs = None,
     fill: Annotated[Pairs, Parameter(name="--set")] = None,
-    seed: int = 0,
+    seed: Seed = 0,
     json: bool = False,
 ) -> int:
     """Fit one latency law to all sizes and both phases of a table of timings.
@@ -145,13 +145,10 @@ def fit_command(
     """
     from allometry.cli.output import emit, stderr
     from allometry.cli.runtime import prepare_jax, stages
-    from allometry.errors import InputError
     from allometry.inference import LatencySampler, fit_latency
     from allometry.observations import read_latency
 
-    if not output.absolute().parent.is_dir():
-        what = f"no folder {output.parent}"
-        raise InputError(what, where=str(output), hint="Make it, or write elsewhere.")
+    check_output(output, POSTERIOR_FORMATS)
     given = {"chains": chains, "draws": draws}
     sampler = LatencySampler(method=method, **{k: v for k, v in given.items() if v is not None})
     timings = read_latency(

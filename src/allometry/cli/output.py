@@ -10,7 +10,7 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-stderr = Console(stderr=True)
+stderr = Console(stderr=True, soft_wrap=True)  # a line a message, also for grep
 _WIDEST = 100_000  # characters; a line ends where its table ends
 
 

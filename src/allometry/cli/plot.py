@@ -5,8 +5,6 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-FORMATS = (".png", ".pdf", ".svg")
-
 
 def plot_command(
     posterior: Path,
@@ -56,17 +54,15 @@ def plot_command(
     json
         Print one JSON document.
     """
+    from allometry.cli.asking import check_picture
     from allometry.cli.output import emit
     from allometry.cli.runtime import prepare_jax, stages
-    from allometry.errors import InputError
     from allometry.inference import Posterior
     from allometry.observations import read_runs
     from allometry.plots import Request, draw_figure
     from allometry.plots.writing import save_figure
 
-    if output.suffix.lower() not in FORMATS:
-        what = f"suffix {output.suffix or 'none'}"
-        raise InputError(what, where=str(output), hint=f"Use {', '.join(FORMATS)}.")
+    check_picture(output)
     prepare_jax()
     loaded = Posterior.load(posterior)
     request = Request(

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
+from allometry.cli.asking import Seed
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -24,7 +26,7 @@ def export_command(
     bytes_per_token: float | None = None,
     params: Literal["with embeddings", "without embeddings", "unknown"] = "with embeddings",
     plot: Path | None = None,
-    seed: int = 0,
+    seed: Seed = 0,
     force: bool = False,
     json: bool = False,
 ) -> int:

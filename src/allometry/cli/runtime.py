@@ -1,13 +1,16 @@
 """What the command line sets for its own process, once: JAX's cache of compiled programs."""
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from allometry.cli.output import stderr
+from allometry.errors import InputError
 
 
 def prepare_jax() -> None:
@@ -30,6 +33,19 @@ def prepare_jax() -> None:
     }
     for name, value in settings.items():
         jax.config.update(name, value)  # type: ignore[no-untyped-call]
+
+
+def import_law(module: str) -> None:
+    """Import the module that registers a law, on Python's path or in the folder one stands in."""
+    sys.path.append(str(Path.cwd()))
+    try:
+        import_module(module)
+    except Exception as error:  # whatever the module of a user raises
+        what = f"module {module!r} cannot be imported: {type(error).__name__}: {error}"
+        hint = "Name it as Python imports it, without .py, from the folder that holds it."
+        raise InputError(what, where="law module", hint=hint) from error
+    finally:
+        sys.path.pop()
 
 
 @contextmanager

@@ -5,6 +5,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from allometry.cli.asking import Seed
+from allometry.cli.pairs import parse_pairs
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -19,9 +22,10 @@ def validate_command(
     law: list[str] | None = None,
     by: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
     exclude: list[str] | None = None,
+    alias: list[str] | None = None,
     method: Literal["laplace", "nuts"] = "laplace",
     bootstraps: int = 50,
-    seed: int = 0,
+    seed: Seed = 0,
     law_module: list[str] | None = None,
     json: bool = False,
 ) -> int:
@@ -50,6 +54,8 @@ def validate_command(
         Columns whose cells are groups; default architecture and context_length.
     exclude
         Rows to leave out, as a condition such as ``loss > 5``, or ``outliers``; repeatable.
+    alias
+        A column to read as another: ``eval/loss=loss``; repeatable.
     method
         laplace (falls through to nuts where it would be wrong), or nuts: two chains, 300 draws.
     bootstraps
@@ -69,18 +75,19 @@ def validate_command(
         hint = "Give a runs table, or --scorecard for all known ones."
         raise InputError("no runs to validate", hint=hint)
     from dataclasses import replace
-    from importlib import import_module
 
     from allometry.cli.output import emit
-    from allometry.cli.runtime import prepare_jax, stages
+    from allometry.cli.runtime import import_law, prepare_jax, stages
     from allometry.criticism import validate
     from allometry.criticism.validate import QUICK
     from allometry.observations import read_runs
 
     prepare_jax()
     for module in law_module or []:
-        import_module(module)
-    checked = read_runs(runs, exclude=exclude or None, by=by)
+        import_law(module)
+    checked = read_runs(
+        runs, aliases=parse_pairs(alias, option="--alias"), exclude=exclude or None, by=by
+    )
     with stages() as bar:
         scores = validate(
             checked,

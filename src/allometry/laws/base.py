@@ -167,7 +167,10 @@ def get_law(law: str | Law) -> Law:
     if isinstance(law, Law):
         return law
     if law not in _REGISTRY:
-        hint = "Import the module that registers it first (--law-module) if it is your own."
+        hint = (
+            "If it is your own, import the module that registers it first: --law-module of fit and "
+            "validate, ALLOMETRY_LAW_MODULES=NAME for every command."
+        )
         raise InputError(f"no law named {law!r}; known: {', '.join(law_names())}", hint=hint)
     return _REGISTRY[law]
 

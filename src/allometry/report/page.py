@@ -1,13 +1,12 @@
 """The page: one HTML file with everything in it."""
 
-import os
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
 import allometry
 from allometry.errors import InputError
-from allometry.files import writing
+from allometry.files import check_writable, writing
 from allometry.inference import Posterior
 from allometry.inference.sampling import Stage, tell
 from allometry.report import answer, tables
@@ -136,14 +135,7 @@ def check_page(path: Path) -> Path:
     if path.suffix.lower() not in SUFFIXES:
         what = f"suffix {path.suffix or 'none'}"
         raise InputError(what, where=str(path), hint=f"Use {', '.join(SUFFIXES)}.")
-    if path.is_dir():
-        raise InputError("is a folder", where=str(path), hint="Name a file in it.")
-    folder = path.parent
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
-    if not (folder.is_dir() and os.access(folder, os.W_OK)):
-        raise InputError(f"cannot be written: {folder} is not a folder that you may write to",
-                         where=str(path))  # fmt: skip
+    check_writable(path)
     return path
 
 
