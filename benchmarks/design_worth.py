@@ -20,10 +20,9 @@ import pandas as pd
 from allometry.cli.runtime import prepare_jax
 from allometry.decisions import design_runs
 from allometry.decisions.comparison import best_loss
-from allometry.decisions.outlook import law_draws
+from allometry.decisions.optimum import optimum
 from allometry.inference import Posterior, Sampler, fit
 from allometry.inference.discrepancy import study_scale
-from allometry.inference.evaluate import compute_optimal
 from allometry.observations import read_runs
 
 SAMPLER = Sampler(method="laplace", draws=500, starts=2)
@@ -42,8 +41,7 @@ def answer(posterior: Posterior, decision: str, at: float) -> float:
     index = np.array([list(posterior.groups["architecture"]).index(a) for a in ARCHITECTURES])
     budgets = np.full(2, at)
     if decision == "size":
-        draws = law_draws(posterior, index)
-        params, _, _ = compute_optimal(draws, posterior.record.cost, index, budgets)
+        params, _, _ = optimum(posterior, index, budgets)
         return float(np.median(np.log(params[:, 1])))
     loss = np.exp(best_loss(posterior, index, budgets))
     return float(np.median(loss[:, 0] - loss[:, 1] if decision == "winner" else loss[:, 1]))

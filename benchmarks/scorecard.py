@@ -33,6 +33,11 @@ REGRETS = {
     "regret_approach_3": "approach 3", "compared_parabola": "budgets with a parabola",
     "regret_posterior_there": "ours there", "regret_parabola": "parabola",
 }  # fmt: skip
+OPTIMA = {
+    "table": "table", "holdout": "holdout", "budgets": "budgets",
+    **{f"optimum_{n}": str(n) for n in (50, 80, 90)},
+    **{f"approach_3_optimum_{n}": f"approach 3, {n}" for n in (50, 80, 90)},
+}  # fmt: skip
 
 
 def markdown(table: pd.DataFrame, columns: dict[str, str]) -> str:
@@ -51,7 +56,7 @@ def cell(value: object, column: str) -> str:
     number = float(value)  # type: ignore[arg-type]
     if pd.isna(number):
         return "–"
-    if "coverage" in column:
+    if "coverage" in column or "optimum" in column:
         return f"{number:.2f}".removeprefix("0")
     if column.startswith("regret"):
         return f"{number:.3f}"
@@ -96,6 +101,7 @@ def main() -> None:
         card = scorecard(options.folder, tables=options.tables or None, progress=bar)
     scores, regrets = score_rows(card.runs), regret_rows(card.decisions)
     print(markdown(scores, OURS), markdown(scores, THEIRS), markdown(regrets, REGRETS), sep="\n\n")
+    print("\n" + markdown(regrets, OPTIMA))
     learned = scales(card.runs)
     print("\n" + markdown(learned, {name: name for name in learned}))
     totals = card.runs[~card.runs["table"].isin(SIMULATED)].groupby("table").apply(ratios)

@@ -20,10 +20,9 @@ import pandas as pd
 from allometry.cli.output import emit
 from allometry.cli.runtime import prepare_jax, stages
 from allometry.decisions import allocate, compare, growth_law
-from allometry.decisions.outlook import law_draws
+from allometry.decisions.optimum import optimum
 from allometry.errors import AllometryError
 from allometry.inference import Posterior, Sampler, fit, interval_columns
-from allometry.inference.evaluate import compute_optimal
 from allometry.observations import read_runs
 from allometry.plots import Request, draw_figure, plot_exponents
 from allometry.plots.writing import save_figure
@@ -110,10 +109,7 @@ def shrinkage_table(posterior: Posterior, flops: tuple[float, ...]) -> pd.DataFr
         ends = part.sort_values("context_length").iloc[[0, -1]]
         for budget in flops:
             index = ends["_index"].to_numpy()
-            draws = law_draws(posterior, index)
-            params, _, _ = compute_optimal(
-                draws, posterior.record.cost, index, np.full(2, float(budget))
-            )
+            params, _, _ = optimum(posterior, index, np.full(2, float(budget)))
             ratio = params[:, 1] / params[:, 0]
             ratios[str(name), budget] = ratio
             ends_text = " / ".join(map(str, ends["context_length"].to_numpy()[::-1]))

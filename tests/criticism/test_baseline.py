@@ -13,7 +13,7 @@ TRUTH = np.array([0.34, 0.36, np.log(1.8), np.log(480.0), np.log(2000.0)])
 def additive_runs(noise: float, seed: int = 0, count: int = 60) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
     params, tokens = 10 ** rng.uniform(7.5, 10, count), 10 ** rng.uniform(9, 11.5, count)
-    log_loss = baseline._log_loss(TRUTH[:, None], np.log(params), np.log(tokens))
+    log_loss = baseline.additive_log_loss(TRUTH[:, None], np.log(params), np.log(tokens))
     loss = np.exp(log_loss + noise * rng.standard_normal(count))
     return pd.DataFrame({"params": params, "tokens": tokens, "loss": loss})
 

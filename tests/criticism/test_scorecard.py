@@ -85,6 +85,8 @@ def test_regrets_are_compared_where_both_answer():
             "regret_parabola": [0.02, np.nan],
             "regret_approach_3": [0.05, 0.07],
         }
+        | {f"covered_{n}_posterior": [n > 50, True] for n in (50, 80, 90)}
+        | {f"covered_{n}_approach_3": [False, n > 80] for n in (50, 80, 90)}
     )
     row = regret_rows(decisions).iloc[-1]
     assert (row["budgets"], row["compared_parabola"]) == (2, 1)
@@ -92,6 +94,8 @@ def test_regrets_are_compared_where_both_answer():
     assert row["regret_posterior_there"] == pytest.approx(1.0)
     assert row["regret_parabola"] == pytest.approx(2.0)
     assert row["regret_approach_3"] == pytest.approx(6.0)
+    assert [row[f"optimum_{n}"] for n in (50, 80, 90)] == [0.5, 1.0, 1.0]
+    assert [row[f"approach_3_optimum_{n}"] for n in (50, 80, 90)] == [0.0, 0.0, 0.5]
 
 
 def test_reach_is_written_as_it_is_read(tmp_path):

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from simulation import TRUTH, simulate_runs
+from variants import without_discrepancy
 
 from allometry.decisions import design_runs, least_regret
 from allometry.decisions.aims import Aim, aim_at
@@ -13,16 +14,11 @@ from allometry.decisions.candidates import candidate_runs
 from allometry.decisions.comparison import best_loss
 from allometry.decisions.design import _believed
 from allometry.errors import InputError, NotConvergedError
-from allometry.inference import Sampler, fit
-from allometry.inference.drift import Drift
+from allometry.inference import Drift, Sampler, fit
 
 ONE = {"architecture": "xlstm", "context_length": 1024}
 AT = 1e21
 BUDGET = 3e20
-
-
-def without_discrepancy(posterior):
-    return replace(posterior, record=replace(posterior.record, drift=Drift(scale=0.0)))
 
 
 def test_a_design_stays_within_its_budget_and_its_gains_add_up(fitted):
@@ -40,10 +36,9 @@ def test_a_design_stays_within_its_budget_and_its_gains_add_up(fitted):
 
 def test_the_present_sd_is_that_of_the_decision_itself(fitted):
     at, index = np.array([AT]), np.array([2])  # xlstm at 1024
-    # The law's own: its discrepancy would move N* too.
-    params, law = fitted.allocate([AT], **ONE), without_discrepancy(fitted)
-    size = design_runs(law, BUDGET, "size", at=AT, **ONE)
-    # Quantiles of 1,200 draws: 5 % of the sd.
+    # A design takes valleys for parabolas, and the scale far off at its mean square.
+    params = fitted.allocate([AT], **ONE)
+    size = design_runs(fitted, BUDGET, "size", at=AT, **ONE)
     sd = np.log(params["params_q95"] / params["params_q5"])[0] / 3.29
     assert size["sd_before"][0] == pytest.approx(sd, rel=0.1)
     loss = design_runs(fitted, BUDGET, "loss", at=AT, **ONE)
@@ -52,11 +47,11 @@ def test_the_present_sd_is_that_of_the_decision_itself(fitted):
         np.exp(best_loss(fitted, index, at)).std(), rel=0.25
     )
     growth = fitted.growth_law(**ONE)
-    exponent = design_runs(law, BUDGET, "exponent", **ONE)
+    exponent = design_runs(fitted, BUDGET, "exponent", **ONE)
     sd = (growth["params_exponent_q95"] - growth["params_exponent_q5"])[0] / 3.29
     assert exponent["sd_before"][0] == pytest.approx(sd, rel=0.1)
-    regret = least_regret(law, [AT], **ONE)["expected_regret"][0]
-    assert size["expected_regret_before"][0] == pytest.approx(regret, rel=0.1)
+    regret = least_regret(fitted, [AT], **ONE)["expected_regret"][0]
+    assert size["expected_regret_before"][0] == pytest.approx(regret, rel=0.2)
 
 
 def test_the_discrepancy_moves_the_bottom_of_a_valley_by_its_slope(fitted):

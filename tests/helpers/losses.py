@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from allometry.decisions.outlook import drifted, law_draws
+from allometry.decisions.optimum import off_optimum
+from allometry.decisions.outlook import law_draws
 from allometry.inference.evaluate import log_loss_at
 
 
@@ -13,4 +14,5 @@ def loss_at(posterior, labels, params, tokens):
     mine = np.all([groups[name] == value for name, value in labels.items()], axis=0)
     many = np.full(len(params), int(np.flatnonzero(mine)[0]))
     log_loss, _ = log_loss_at(law_draws(posterior, many), params, tokens)
-    return np.exp(np.median(drifted(posterior, many, 6 * params * tokens, log_loss), axis=0))
+    drifted = off_optimum(posterior, many, 6 * params * tokens, params, log_loss)
+    return np.exp(np.median(drifted, axis=0))

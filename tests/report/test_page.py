@@ -7,8 +7,8 @@ from html.parser import HTMLParser
 
 import pytest
 import xarray as xr
-from labels import relabelled
 from simulation import TRUTH, simulate_runs
+from variants import relabelled
 
 from allometry.errors import InputError, NotConvergedError
 from allometry.report import Report, report, write_report

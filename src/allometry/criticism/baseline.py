@@ -92,7 +92,7 @@ class HuberFit:
 
     def log_loss(self, params: Array, tokens: Array) -> Array:
         """Log loss of the point fit, shape (point,)."""
-        return _log_loss(self.theta[:, None], np.log(params), np.log(tokens))
+        return additive_log_loss(self.theta[:, None], np.log(params), np.log(tokens))
 
     def predict_draws(
         self, params: Array, tokens: Array, rng: np.random.Generator
@@ -103,7 +103,7 @@ class HuberFit:
         """
         log_params, log_tokens = np.log(params), np.log(tokens)
         centre = self.log_loss(params, tokens)
-        law = _log_loss(self.bootstrap.T[:, :, None], log_params, log_tokens)
+        law = additive_log_loss(self.bootstrap.T[:, :, None], log_params, log_tokens)
         return centre, law + rng.choice(self.residuals, size=law.shape)
 
 
@@ -147,7 +147,7 @@ def huber_fit(
         theta=theta,
         objective=objective,
         bootstrap=np.asarray(refits).reshape(-1, 5),
-        residuals=data[2] - _log_loss(theta[:, None], data[0], data[1]),
+        residuals=data[2] - additive_log_loss(theta[:, None], data[0], data[1]),
         starts=len(grid),
     )
 
@@ -161,7 +161,8 @@ def _distinct(minima: list[tuple[Array, float]]) -> list[tuple[Array, float]]:
     return kept
 
 
-def _log_loss(theta: Array, log_params: Array, log_tokens: Array) -> Array:
+def additive_log_loss(theta: Array, log_params: Array, log_tokens: Array) -> Array:
+    """Log loss of additive laws; alpha, beta, e, a, b along the first axis, the rest broadcasts."""
     alpha, beta, e, a, b = theta
     u, v = a - alpha * log_params, b - beta * log_tokens
     return np.asarray(np.logaddexp(np.logaddexp(u, v), e))
@@ -170,7 +171,9 @@ def _log_loss(theta: Array, log_params: Array, log_tokens: Array) -> Array:
 def _objectives(theta: Array, data: Array) -> Array:
     """Sum of Huber losses at many places, shape (place,)."""
     parts = np.array_split(theta, max(len(theta) * data.shape[1] // 1_000_000, 1))
-    sums = [_huber(_log_loss(p.T[:, :, None], data[0], data[1]) - data[2]).sum(1) for p in parts]
+    sums = [
+        _huber(additive_log_loss(p.T[:, :, None], data[0], data[1]) - data[2]).sum(1) for p in parts
+    ]
     return np.concatenate(sums)
 
 

@@ -1,7 +1,8 @@
 """What a recommended size would have cost: its loss at a held-out budget over the best size's.
 
 Three recommendations are scored at the same budgets: the posterior's, the parabola method's and
-that of approach 3 (the additive law by L-BFGS, minimised along the same cost model).
+that of approach 3 (the additive law by L-BFGS, minimised along the same cost model). Of the first
+and the last also whether their intervals of N* hold the best size.
 """
 
 from collections.abc import Mapping
@@ -10,13 +11,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from allometry.criticism.baseline import HuberFit
+from allometry.criticism.baseline import HuberFit, additive_log_loss
 from allometry.criticism.cutoffs import Split
 from allometry.criticism.parabola import parabola_growth_law
-from allometry.decisions.outlook import law_draws
+from allometry.criticism.scores import covered
+from allometry.decisions.optimum import optimum
 from allometry.errors import InputError
 from allometry.inference import Posterior
-from allometry.inference.evaluate import compute_optimal
 from allometry.inference.groups import group_runs
 
 Array = npt.NDArray[np.float64]
@@ -30,6 +31,7 @@ MIN_SIZE_RANGE = 3.0
 """Runs, sizes, and largest over smallest size that a held-out budget has at least."""
 
 METHODS = ("posterior", "parabola", "approach_3")
+LEVELS = (50, 80, 90)
 
 
 def decision_scores(
@@ -39,15 +41,17 @@ def decision_scores(
 
     Around a budget, log loss of the hidden runs is a parabola in log N plus a slope in log C; the
     regret of a size is the parabola's height there over its minimum. Sizes beyond those of the
-    hidden runs are moved to the nearest of them, so that no parabola is extrapolated.
+    hidden runs are moved to the nearest of them, so that no parabola is extrapolated. Its minimum
+    is known up to a standard error, which is added to the intervals of N*.
 
     Returns
     -------
     DataFrame
         One row a group and budget with a minimum among its runs: ``group, flops, runs,
         best_params``; for each of ``posterior, parabola, approach_3``: ``params_*`` recommended,
-        ``regret_*`` in log loss, NaN where the method has no answer. Empty for a law that needs
-        more than a budget.
+        ``regret_*`` in log loss, NaN where the method has no answer; and whether intervals of N*
+        hold the best size, ``covered_50, covered_80, covered_90`` with `_posterior` or
+        `_approach_3` behind. Empty for a law that needs more than a budget.
     """
     if posterior.law.columns:
         return pd.DataFrame()
@@ -56,6 +60,7 @@ def decision_scores(
     known = posterior.groups.astype(str).agg("/".join, axis=1).tolist()
     growth = _parabolas(split, posterior.record.by)
     rows = []
+    rng = np.random.default_rng([posterior.record.seed, 23])
     for g, name in enumerate(groups.names):
         index = known.index(name) if posterior.record.by else 0
         mine = test[groups.index == g]
@@ -63,15 +68,21 @@ def decision_scores(
             valley = _valley(runs)
             if valley is None:
                 continue
+            ours = np.log(optimum(posterior, np.array([index]), np.array([flops]))[0][:, 0])
+            fit = baselines[name]
+            theirs = _additive_optimum(posterior, np.array([fit.theta]), index, flops)
             sizes = {
-                "posterior": _posterior_size(posterior, index, flops),
+                "posterior": float(np.exp(np.median(ours))),
                 "parabola": growth[name](flops) if name in growth else np.nan,
-                "approach_3": _additive_size(posterior, baselines[name], index, flops),
+                "approach_3": float(np.exp(theirs[0])),
             }
             row: dict[str, object] = {"group": name, "flops": flops, "runs": len(runs)}
             row["best_params"] = float(np.exp(valley.log_best))
             for method, params in sizes.items():
                 row |= {f"params_{method}": params, f"regret_{method}": valley.regret(params)}
+            refits = _additive_optimum(posterior, fit.bootstrap, index, flops)
+            for method, draws in (("posterior", ours), ("approach_3", refits)):
+                row |= _covered(method, draws, valley, rng)
             rows.append(row)
     return pd.DataFrame(rows)
 
@@ -95,8 +106,11 @@ def _held_out_budgets(runs: pd.DataFrame) -> list[tuple[float, pd.DataFrame]]:
 class _Valley:
     """Log loss against log N at one held-out budget."""
 
-    def __init__(self, curvature: float, log_best: float, low: float, high: float) -> None:
-        self.curvature, self.log_best, self.low, self.high = curvature, log_best, low, high
+    def __init__(
+        self, curvature: float, log_best: float, log_sd: float, low: float, high: float
+    ) -> None:
+        self.curvature, self.log_best, self.log_sd = curvature, log_best, log_sd
+        self.low, self.high = low, high
 
     def regret(self, params: float) -> float:
         """Log loss of a size over that of the best one; NaN of NaN."""
@@ -111,27 +125,49 @@ def _valley(runs: pd.DataFrame) -> _Valley | None:
     design = np.stack([np.ones_like(x), x, x**2, c], axis=1)
     if np.ptp(c) < 1e-9:
         design = design[:, :3]
-    fitted = np.linalg.lstsq(design, np.log(runs["loss"].to_numpy(dtype=np.float64)), rcond=None)[0]
+    log_loss = np.log(runs["loss"].to_numpy(dtype=np.float64))
+    fitted = np.linalg.lstsq(design, log_loss, rcond=None)[0]
     if not fitted[2] > 0:
         return None
     log_best = float(log_params.mean() - fitted[1] / (2 * fitted[2]))
     low, high = float(log_params.min()), float(log_params.max())
-    return _Valley(float(fitted[2]), log_best, low, high) if low <= log_best <= high else None
+    if not low <= log_best <= high:
+        return None
+    log_sd = _vertex_sd(design, fitted, log_loss - design @ fitted)
+    return _Valley(float(fitted[2]), log_best, log_sd, low, high)
 
 
-def _posterior_size(posterior: Posterior, index: int, flops: float) -> float:
-    group = np.asarray([index])
-    params, _, _ = compute_optimal(
-        law_draws(posterior, group), posterior.record.cost, group, np.asarray([flops])
-    )
-    return float(np.median(params))
+def _vertex_sd(design: Array, fitted: Array, residuals: Array) -> float:
+    """Standard error of a parabola's minimum, to first order; zero where no residual is left."""
+    spare = len(residuals) - design.shape[1]
+    if spare < 1:
+        return 0.0
+    slopes = np.zeros(design.shape[1])
+    slopes[1:3] = -1 / (2 * fitted[2]), fitted[1] / (2 * fitted[2] ** 2)
+    explained = slopes @ np.linalg.pinv(design.T @ design) @ slopes
+    return float(np.sqrt(explained * (residuals**2).sum() / spare))
 
 
-def _additive_size(posterior: Posterior, fit: HuberFit, index: int, flops: float) -> float:
+def _covered(
+    method: str, log_params: Array, valley: _Valley, rng: np.random.Generator
+) -> dict[str, bool | float]:
+    """Whether intervals of log N* (draw,) hold the best size; NaN without draws."""
+    names = [f"covered_{level}_{method}" for level in LEVELS]
+    if not len(log_params):
+        return dict.fromkeys(names, np.nan)
+    draws = log_params[:, None] + valley.log_sd * rng.normal(size=(len(log_params), 1))
+    best = np.array([valley.log_best])
+    inside = [bool(covered(draws, best, level / 100)[0]) for level in LEVELS]
+    return dict(zip(names, inside, strict=True))
+
+
+def _additive_optimum(posterior: Posterior, theta: Array, index: int, flops: float) -> Array:
+    """Optimum log N of additive laws (law, 5) along the group's cost model, (law,)."""
     log_params = np.linspace(-9.0, 9.0, 2001) + 0.5 * np.log(flops / 6)
     params = np.exp(log_params)
     tokens = np.asarray(posterior.record.cost.tokens_at(np.full(len(params), index), flops, params))
-    return float(params[np.argmin(fit.log_loss(params, tokens))])
+    log_loss = additive_log_loss(theta.T[:, :, None], log_params, np.log(tokens))
+    return np.asarray(log_params[np.argmin(log_loss, axis=1)])
 
 
 class _Growth:

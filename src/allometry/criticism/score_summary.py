@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
+from allometry.criticism.decision_score import LEVELS
 from allometry.criticism.scorecard import SIMULATED
 from allometry.criticism.validate import COVERAGES
 
@@ -81,7 +82,9 @@ def regret_rows(decisions: pd.DataFrame) -> pd.DataFrame:
         ``table, holdout, budgets`` (held out, with a minimum among their runs); for the parabola:
         ``compared_parabola`` (budgets that it answers), ``regret_posterior_there`` and
         ``regret_parabola`` over these; ``regret_posterior`` and ``regret_approach_3`` over all.
-        Regrets are means in percent of loss. The last row is over all public tables.
+        Regrets are means in percent of loss. ``optimum_50, optimum_80, optimum_90``: share of
+        budgets whose best size lies in the posterior's interval of N*, and the same of approach 3's
+        bootstrap with ``approach_3_`` before. The last row is over all public tables.
     """
     if decisions.empty:
         return pd.DataFrame()
@@ -106,4 +109,8 @@ def _regrets(table: str, holdout: str, part: pd.DataFrame) -> dict[str, object]:
         "compared_parabola": len(there),
         "regret_posterior_there": 100 * float(there["regret_posterior"].mean()),
         "regret_parabola": 100 * float(there["regret_parabola"].mean()),
+        **{f"optimum_{n}": float(part[f"covered_{n}_posterior"].mean()) for n in LEVELS},
+        **{
+            f"approach_3_optimum_{n}": float(part[f"covered_{n}_approach_3"].mean()) for n in LEVELS
+        },
     }

@@ -5,7 +5,7 @@ from typing import Literal, Unpack, get_args
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import norm
+from scipy.special import ndtr
 
 from allometry.accounting import CostModel
 from allometry.decisions.allocation import growth_ranges
@@ -82,7 +82,7 @@ class Aim:
 def _wrong_way(gap: float, sd: Floats) -> Floats:
     """Mean of how far a normal variable of mean `gap` falls below zero."""
     z = np.minimum(gap / np.maximum(sd, 1e-300), 30.0)  # beyond, both terms are zero
-    return np.asarray(sd * norm.pdf(z) - gap * norm.cdf(-z))
+    return np.asarray(sd * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi) - gap * ndtr(-z))
 
 
 def aim_at(

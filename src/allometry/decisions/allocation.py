@@ -8,11 +8,12 @@ from numpy.typing import ArrayLike
 
 from allometry.accounting import CostModel
 from allometry.decisions.asking import Which, ask, group_columns
-from allometry.decisions.outlook import drifted, law_draws, reach_columns, with_noise
+from allometry.decisions.optimum import optimum
+from allometry.decisions.outlook import law_draws, reach_columns, with_noise
 from allometry.decisions.questions import check_budgets, cross, refuse_columns
 from allometry.errors import InputError
 from allometry.inference import Posterior, interval_columns
-from allometry.inference.evaluate import compute_optimal, log_loss_at
+from allometry.inference.evaluate import log_loss_at
 
 
 def allocate(
@@ -24,8 +25,9 @@ def allocate(
 ) -> pd.DataFrame:
     """Compute-optimal params and tokens for training budgets.
 
-    For each draw the loss of the group's law is minimised along the group's true iso-compute curve
-    C(N, D) = flops, so that intervals carry the uncertainty of every coefficient.
+    For each draw the loss of the group's law with its discrepancy is minimised along the group's
+    true iso-compute curve C(N, D) = flops, so that intervals carry the uncertainty of every
+    coefficient and of the law itself.
 
     Parameters
     ----------
@@ -57,11 +59,9 @@ def allocate(
     refuse_columns(posterior)
     posterior, groups = ask(posterior, cost=cost, **which)
     labels, index, budgets = cross(posterior, groups, budgets)
-    draws = law_draws(posterior, index)
-    params, tokens, log_loss = compute_optimal(draws, posterior.record.cost, index, budgets)
-    log_loss = drifted(posterior, index, budgets, log_loss)
+    params, tokens, log_loss = optimum(posterior, index, budgets)
     # With a true C(N, D) the optimum is not quite where the returns on N and D are equal.
-    _, imbalance = log_loss_at(draws, params, tokens)
+    _, imbalance = log_loss_at(law_draws(posterior, index), params, tokens)
     run = with_noise(posterior, index, log_loss, imbalance, stream=0)
     middle = (np.exp(np.median(np.log(x), axis=0)) for x in (params, tokens))
     return labels.assign(
@@ -107,9 +107,8 @@ def growth_law(
     posterior, groups = ask(posterior, cost=cost, **which)
     index = np.asarray(groups, dtype=np.int64)
     low, high = growth_ranges(posterior, index, flops_low, flops_high)
-    draws, cost = law_draws(posterior, index), posterior.record.cost
-    n_low, d_low, _ = compute_optimal(draws, cost, index, low)
-    n_high, d_high, _ = compute_optimal(draws, cost, index, high)
+    n_low, d_low, _ = optimum(posterior, index, low)
+    n_high, d_high, _ = optimum(posterior, index, high)
     span = np.log(high / low)
     return group_columns(posterior, index).assign(
         **interval_columns("params_exponent", np.log(n_high / n_low) / span),

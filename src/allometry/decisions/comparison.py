@@ -9,11 +9,10 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from allometry.decisions.asking import Which, allow_names, wanted_labels, with_unseen
-from allometry.decisions.outlook import drifted, law_draws
+from allometry.decisions.optimum import optimum
 from allometry.decisions.questions import check_budgets
 from allometry.errors import InputError
 from allometry.inference import Posterior, interval_columns
-from allometry.inference.evaluate import compute_optimal
 
 ITERATIONS = 26
 """Of the root search: to 1e-6 decades, as a test checks."""
@@ -122,9 +121,7 @@ def _root(excess: Callable[[Draws], Draws], shape: tuple[int, ...]) -> Draws:
 
 def best_loss(posterior: Posterior, index: npt.NDArray[np.int64], flops: Draws) -> Draws:
     """Log loss of compute-optimal runs, (draw, point), for groups and budgets by point."""
-    draws = law_draws(posterior, index)
-    _, _, log_loss = compute_optimal(draws, posterior.record.cost, index, flops)
-    return drifted(posterior, index, flops, log_loss)
+    return optimum(posterior, index, flops)[2]
 
 
 def pairs(

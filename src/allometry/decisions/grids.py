@@ -5,9 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from allometry.decisions.outlook import drifted, law_draws
+from allometry.decisions.optimum import off_optimum, optimum
+from allometry.decisions.outlook import law_draws
 from allometry.inference import Posterior
-from allometry.inference.evaluate import compute_optimal, log_loss_at
+from allometry.inference.evaluate import log_loss_at
 
 Draws = npt.NDArray[np.float64]
 Floats = npt.NDArray[np.float64]
@@ -28,7 +29,7 @@ class Valley:
     params, tokens : ndarray, shape (point,)
         Sizes, and the tokens that the budget buys each.
     log_loss : ndarray, shape (draw, point)
-        With the drift beyond the data.
+        Of the law with its discrepancy.
     best_params, best_log_loss : ndarray, shape (draw,)
         The compute optimum of each draw.
     """
@@ -88,8 +89,7 @@ def valley(
     at = np.array([group])
     cost = posterior.record.cost
     draws, budget = law_draws(posterior, at), np.array([flops])
-    best, _, best_log_loss = compute_optimal(draws, cost, at, budget)
-    best_log_loss = drifted(posterior, at, budget, best_log_loss)[:, 0]
+    best, _, best_log_loss = optimum(posterior, at, budget)
 
     def along(sizes: Floats) -> Valley:
         many = np.full(len(sizes), group)
@@ -98,9 +98,9 @@ def valley(
         return Valley(
             params=sizes,
             tokens=bought,
-            log_loss=drifted(posterior, many, np.full(len(sizes), flops), log_loss),
+            log_loss=off_optimum(posterior, many, np.full(len(sizes), flops), sizes, log_loss),
             best_params=best[:, 0],
-            best_log_loss=best_log_loss,
+            best_log_loss=best_log_loss[:, 0],
         )
 
     if params is not None:

@@ -6,7 +6,7 @@ FLOPs, with c_serve the forward FLOPs of a token. For each draw either this sum 
 more makes the best model smaller and trained for longer.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Unpack
 
@@ -26,11 +26,12 @@ from allometry.decisions.demand import (
     serving_choice,
 )
 from allometry.decisions.grids import least
-from allometry.decisions.outlook import drifted, law_draws
+from allometry.decisions.optimum import off_optimum, optimum
+from allometry.decisions.outlook import law_draws
 from allometry.decisions.questions import check_budgets, refuse_columns
 from allometry.errors import InputError
 from allometry.inference import Posterior, interval_columns
-from allometry.inference.evaluate import LawDraws, compute_optimal, log_loss_at
+from allometry.inference.evaluate import LawDraws, log_loss_at
 
 Draws = npt.NDArray[np.float64]
 
@@ -193,9 +194,7 @@ def _optimal_within(posterior: Posterior, plan: Plan) -> tuple[Draws, Draws]:
     total = plan.total_flops or 0.0
     budgets = total * np.geomspace(LEAST_SHARE, 1.0, SHARES)
     many = np.full(SHARES, plan.group)
-    draws = law_draws(posterior, many)
-    params, _, log_loss = compute_optimal(draws, posterior.record.cost, many, budgets)
-    log_loss = drifted(posterior, many, budgets, log_loss)
+    params, _, log_loss = optimum(posterior, many, budgets)
     sizes = np.geomspace(params.min(), params.max() * (1 + 1e-9), COARSE)
     serve = np.interp(np.log(params), np.log(sizes), serve_all(posterior, plan, sizes))
     spent = np.log(budgets + serve)  # rises with the budget in every draw
@@ -213,11 +212,11 @@ def _log_loss(
     sizes: Floats,
     tokens: Draws,
 ) -> Draws:
-    """Log loss with the drift, (draw, point)."""
+    """Log loss with the discrepancy, (draw, point)."""
     many = np.full(len(sizes), plan.group)
     log_loss, _ = log_loss_at(draws, sizes, tokens)
     flops = np.asarray(posterior.record.cost.flops(many, sizes, tokens))
-    return drifted(posterior, many, flops, log_loss)
+    return off_optimum(posterior, many, flops, sizes, log_loss)
 
 
 def _tokens_for(posterior: Posterior, plan: Plan, draws: LawDraws, sizes: Floats) -> Draws:
@@ -263,10 +262,10 @@ def _columns(posterior: Posterior, plan: Plan, best: _Best) -> dict[str, Any]:
     training = np.asarray(posterior.record.cost.flops(many, params, tokens))
     overtraining = np.full(0, np.nan)
     if len(params):
-        own = law_draws(posterior, at)
-        own = replace(own, coefficients={n: c[keep] for n, c in own.coefficients.items()})
-        n_best, d_best, _ = compute_optimal(own, posterior.record.cost, at, training[:, None])
-        overtraining = (tokens / params) / (d_best / n_best)[:, 0]
+        spent = np.full((len(keep), 1), np.median(training))
+        spent[keep, 0] = training
+        n_best, d_best, _ = optimum(posterior, at, spent)
+        overtraining = (tokens / params) / (d_best / n_best)[keep, 0]
     found = {
         "params": params,
         "tokens": tokens,

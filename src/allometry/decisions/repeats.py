@@ -19,11 +19,12 @@ from numpy.typing import ArrayLike
 from allometry.accounting import CostModel
 from allometry.decisions.asking import Which, ask, group_columns
 from allometry.decisions.grids import least
-from allometry.decisions.outlook import drifted, extrapolation_factor, law_draws, with_noise
+from allometry.decisions.optimum import off_optimum, optimum
+from allometry.decisions.outlook import extrapolation_factor, law_draws, with_noise
 from allometry.decisions.questions import check_budgets
 from allometry.errors import InputError
 from allometry.inference import Posterior, interval_columns
-from allometry.inference.evaluate import LawDraws, compute_optimal, log_loss_at
+from allometry.inference.evaluate import LawDraws, log_loss_at
 from allometry.laws import Law, Point, get_law
 from allometry.laws.base import Coefficients
 from allometry.laws.repetition import saturated
@@ -137,25 +138,22 @@ def _row(
     posterior: Posterior, law: Law, kind: str, group: int, flops: float, unique: float
 ) -> pd.DataFrame:
     at, budget = np.array([group]), np.array([flops])
-    draws = law_draws(posterior, at)
+    # Of unlimited text: the coefficients that it does not know are not read.
     plain = get_law("chinchilla") if law.name == "repetition" else posterior.law
-    free = replace(draws, law=plain)  # the coefficients that it does not know are not read
-    n_free, _, loss_free = compute_optimal(free, posterior.record.cost, at, budget)
+    n_free, _, loss_free = optimum(posterior, at, budget, law=plain)
     low, high = np.quantile(n_free, [0.005, 0.995])
     sizes = np.geomspace(low * np.exp(-HALF_WIDTH), high * np.exp(HALF_WIDTH), GRID)
     many = np.full(GRID, group)
     tokens = np.asarray(posterior.record.cost.tokens_at(many, flops, sizes))
     epochs = np.maximum(tokens / unique, 1.0)
-    repeated_law = replace(draws, law=law)
+    repeated_law = replace(law_draws(posterior, at), law=law)
     log_loss, _ = log_loss_at(repeated_law, sizes, tokens, {"epochs": epochs})
+    log_loss = off_optimum(posterior, many, np.full(GRID, flops), sizes, log_loss, law=plain)
     place, best = least(log_loss, np.log(sizes))
     params = np.exp(place)
     own = np.full(len(params), group)
     bought = np.asarray(posterior.record.cost.tokens_at(own, flops, params))
     passes = np.maximum(bought / unique, 1.0)
-    best, loss_free = (
-        drifted(posterior, at, budget, value)[:, 0] for value in (best[:, None], loss_free)
-    )
     run = _run(posterior, repeated_law, at, best, params, bought, passes)
     labels = group_columns(posterior, at).assign(flops=flops, unique_tokens=unique, repetition=kind)
     return labels.assign(
@@ -166,7 +164,9 @@ def _row(
         **interval_columns("run_loss", np.exp(run)),
         probability_repeats=float((passes > 1.0).mean()),
         **interval_columns("params_unlimited", n_free[:, 0]),
-        **interval_columns("price_of_repeating", np.maximum(np.exp(best) - np.exp(loss_free), 0.0)),
+        **interval_columns(
+            "price_of_repeating", np.maximum(np.exp(best) - np.exp(loss_free[:, 0]), 0.0)
+        ),
         extrapolation_factor=extrapolation_factor(posterior, at, budget),
     )
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+from scipy.linalg import cho_solve, solve_triangular
 
 from allometry.inference.discrepancy_cells import cells_of
 from allometry.inference.discrepancy_scale import StudyScale, learn_scale, prior_scale
@@ -74,13 +75,13 @@ class Residuals:
     def at(self, group: Indices, place: Array) -> tuple[Array, Array]:
         """Mean and standard deviation of the discrepancy at places of groups, (point,)."""
         across = self._across(group, place)
-        explained = np.linalg.solve(self.root, across.T)
+        explained = solve_triangular(self.root, across.T, lower=True)
         left = self.scale.scale**2 - (explained**2).sum(axis=0)
         return across @ self.weights, np.sqrt(np.maximum(left, 0.0))
 
     def between(self, group: Indices, place: Array) -> Array:
         """Covariance of the discrepancy between places of groups, (point, point)."""
-        explained = np.linalg.solve(self.root, self._across(group, place).T)
+        explained = solve_triangular(self.root, self._across(group, place).T, lower=True)
         prior = self.scale.scale**2 * _correlation(place, group, self.shared)
         return np.asarray(prior - explained.T @ explained)
 
@@ -202,7 +203,7 @@ def condition(place: Array, group: Indices, found: RunResiduals, drift: Drift) -
     return Residuals(
         place=place,
         group=cells.group,
-        weights=np.linalg.solve(root.T, np.linalg.solve(root, residual)),
+        weights=cho_solve((root, True), residual),
         root=root,
         scale=scale,
         shared=drift.shared,

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +21,9 @@ GRID = 61
 GOLDEN_STEPS = 36
 GOLDEN = (5**0.5 - 1) / 2
 
+TILT_REACH = 4.0
+"""e-folds of params on both sides of the optimum beyond which a tilt goes no further."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LawDraws:
@@ -36,6 +40,30 @@ class LawDraws:
     law: Law
     coefficients: Mapping[str, npt.NDArray[np.float64]]
     log_reference: tuple[float, float, float]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Tilt:
+    """What a discrepancy adds to log loss along the iso-compute curve of a budget.
+
+    Attributes
+    ----------
+    slope : ndarray, shape (draw, point)
+        Per e-fold of params.
+    log_params : ndarray, shape (point,) or (draw, point)
+        Where it adds nothing.
+    """
+
+    slope: npt.NDArray[np.float64]
+    log_params: npt.NDArray[np.float64]
+
+    def at(self, log_params: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """What it adds at params, (draw, point)."""
+        return np.asarray(_tilted(self.slope, self.log_params, log_params, xp=np))
+
+
+def _tilted(slope: Any, middle: Any, log_params: Any, *, xp: Any) -> Any:
+    return slope * TILT_REACH * xp.tanh((log_params - middle) / TILT_REACH)
 
 
 @partial(jax.jit, static_argnums=0)
@@ -86,13 +114,13 @@ def _optimum(
     coefficients: Mapping[str, Float[Array, "draw point"]],
     group: Array,
     log_flops: Float[Array, "... point"],
-    columns: Mapping[str, Float[Array, " point"]],
     reference: Float[Array, " 3"],
+    tilt: tuple[Float[Array, "... point"], Float[Array, "... point"]],
 ) -> tuple[Float[Array, "draw point"], Float[Array, "draw point"], Float[Array, "draw point"]]:
     def loss(log_params: Array) -> Array:
         log_cost = jnp.log(6.0) + log_params + cost.log_correction(group, log_params, xp=jnp)
-        at = (log_params, log_flops - log_cost, columns, reference)
-        found: Array = _at(law, coefficients, *at)[0]
+        at: Any = (log_params, log_flops - log_cost, {}, reference)
+        found: Array = _at(law, coefficients, *at)[0] + _tilted(*tilt, log_params, xp=jnp)
         return found
 
     shape = jnp.broadcast_shapes(jnp.shape(log_flops), next(iter(coefficients.values())).shape)
@@ -120,9 +148,12 @@ def compute_optimal(
     cost: CostModel,
     group: npt.NDArray[np.int64],
     flops: npt.NDArray[np.float64],
-    columns: Mapping[str, npt.NDArray[np.float64]] | None = None,
+    *,
+    tilt: Tilt | None = None,
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """N*, D* and the law's log loss there, each (draw, point), along C(N, D) = flops.
+    """N*, D* and log loss there, each (draw, point), along C(N, D) = flops.
+
+    Without a tilt they are the law's.
 
     Parameters
     ----------
@@ -134,7 +165,10 @@ def compute_optimal(
         Group of each point, as the cost model counts them.
     flops : ndarray, shape (point,) or (draw, point)
         Training budgets.
+    tilt : Tilt, optional
+        Of the law's discrepancy; it is part of the log loss.
     """
+    flat = (np.zeros(len(group)), np.zeros(len(group)))
     with jax.enable_x64(True):
         found = _optimum(
             draws.law,
@@ -142,8 +176,8 @@ def compute_optimal(
             {name: jnp.asarray(value) for name, value in draws.coefficients.items()},
             jnp.asarray(group),
             jnp.log(jnp.asarray(flops, dtype=jnp.float64)),
-            {name: jnp.asarray(value) for name, value in (columns or {}).items()},
             jnp.asarray(draws.log_reference),
+            flat if tilt is None else (jnp.asarray(tilt.slope), jnp.asarray(tilt.log_params)),
         )
         log_params, log_tokens, log_loss = (np.asarray(part) for part in found)
     return np.exp(log_params), np.exp(log_tokens), log_loss

@@ -1,8 +1,10 @@
-"""Posteriors under other names."""
+"""Posteriors under other names, or without what one of their parts adds."""
 
 from dataclasses import replace
 
 import xarray as xr
+
+from allometry.inference import Drift
 
 
 def relabelled(posterior, names):
@@ -18,3 +20,8 @@ def relabelled(posterior, names):
     tree["posterior"] = xr.DataTree(dataset.assign_coords(changed))
     parents = tuple(names[p] for p in posterior.record.parents)
     return replace(posterior, idata=tree, record=replace(posterior.record, parents=parents))
+
+
+def without_discrepancy(posterior):
+    """The posterior whose law is exact, with the same draws of its coefficients."""
+    return replace(posterior, record=replace(posterior.record, drift=Drift(scale=0.0)))
