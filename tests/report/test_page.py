@@ -140,6 +140,8 @@ def test_a_law_that_needs_more_columns_leaves_out_the_planner_and_says_so(small,
     assert parsed.open == []
     words = " ".join(parsed.words)
     assert made.left_out[0] in words
+    assert "allometry predict FILE --at TABLE" in words
+    assert "allometry repeat" not in words  # which answers for another law
     assert "Coefficients" in words
     assert "script" not in [tag for tag, _ in parsed.elements]
 

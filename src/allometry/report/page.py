@@ -22,6 +22,7 @@ from allometry.report.html import (
 )
 from allometry.report.pictures import pictures
 from allometry.report.planner import Planner, plan
+from allometry.report.repeats import LAW, repeat_sentences, repeat_table, repeats
 
 SCRIPTS = ("numbers.js", "chart.js", "planner.js")
 SUFFIXES = (".html", ".htm")
@@ -85,9 +86,10 @@ def report(
     planner = None
     if posterior.law.columns:
         needs = ", ".join(posterior.law.columns)
+        asks = "allometry repeat, or " if posterior.law.name == LAW else ""
         left.append(
             f"Planner, allocations and growth laws: the law {posterior.law.name} needs {needs} "
-            f"beside a budget. Ask with allometry repeat, or predict with a table that has {needs}."
+            f"beside a budget. Ask {asks}allometry predict --at TABLE with {needs} in the table."
         )
     else:
         planner = plan(posterior, force=force, progress=progress)
@@ -96,7 +98,7 @@ def report(
     tell(progress, "writing the page", 0, 0)
     sections = [
         _banner(posterior),
-        _answer(posterior, planner),
+        _answer(posterior, planner, force=force),
         planner_section(posterior, planner) if planner else Html(""),
         _figures(figures),
         _tables(posterior, force=force),
@@ -193,14 +195,22 @@ def _paragraphs(sentences: list[str]) -> Html:
     return tag("p", " ".join(sentences))
 
 
-def _answer(posterior: Posterior, planner: Planner | None) -> Html:
-    if planner is None:
+def _answer(posterior: Posterior, planner: Planner | None, *, force: bool) -> Html:
+    if posterior.law.name == LAW:
+        found = repeats(posterior, force=force)
+        parts: list[str] = [
+            tag("p", " ".join(repeat_sentences(posterior, found)), class_="lead"),
+            tag("h3", "Which size, and how often the text is seen"),
+            repeat_table(posterior, found),
+        ]
+    elif planner is None:
         needs = ", ".join(posterior.law.columns)
         words = (
             f"This page cannot say what to train from a budget alone: the law {posterior.law.name} "
-            f"also asks for {needs}. The command allometry repeat answers for it."
+            f"also asks for {needs}. The command allometry predict answers for runs whose {needs} "
+            f"are given: allometry predict FILE --at TABLE."
         )
-        parts: list[str] = [tag("p", words, class_="lead")]
+        parts = [tag("p", words, class_="lead")]
     else:
         sentences = answer.allocation_sentences(posterior, planner)
         parts = [tag("p", " ".join(sentences), class_="lead")]

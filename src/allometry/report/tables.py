@@ -24,7 +24,7 @@ from allometry.report.words import (
     short_number,
 )
 
-PUBLISHED = ("E", "A", "B", "alpha", "beta", "gamma")
+PUBLISHED = ("E", "A", "B", "alpha", "beta", "gamma", "R_D", "R_N", "v_slope", "beta_slope")
 
 MOST_ROWS = 50
 """Excluded rows that are listed one by one."""
