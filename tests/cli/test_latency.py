@@ -32,7 +32,8 @@ def test_predict_gives_one_row_a_combination(fitted_latency_file, capsys):
     rows = json.loads(capsys.readouterr().out)
     seconds = {(r["architecture"], r["prefill_length"]): r["seconds_median"] for r in rows}
     assert len(rows) == 4
-    assert seconds["xlstm", 512] == pytest.approx(seconds["xlstm", 16384], rel=1e-9)
+    # The law is flat; medians of what it misses are those of a few hundred draws.
+    assert seconds["xlstm", 512] == pytest.approx(seconds["xlstm", 16384], rel=0.03)
     assert seconds["transformer", 512] < seconds["transformer", 16384]
 
 

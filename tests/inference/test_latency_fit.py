@@ -54,7 +54,8 @@ def test_recurrent_step_is_flat_in_context_and_attention_grows(fitted_latency, t
     ratio = found.groupby(["architecture", "params"])["seconds_median"].agg(
         lambda s: s.iloc[1] / s.iloc[0]
     )
-    assert np.allclose(ratio["xlstm"], 1.0, rtol=1e-9)
+    # Each is the law, flat to rounding, moved towards a timing with a noise of 2 %.
+    assert np.allclose(ratio["xlstm"], 1.0, atol=3 * NOISE)
     assert (ratio["transformer"] > 1.2).all()
 
 
@@ -145,12 +146,30 @@ def test_a_climb_that_starts_near_another_ends_in_the_same_mode(fitted_latency, 
     assert np.nanmax(np.abs(first - second)) < 1e-2
 
 
-def test_effects_of_what_was_not_timed_are_shared_only_where_it_is_asked(fitted_latency, timed):
-    shapes = timed[timed["quantity"] == "step_time"].drop_duplicates(["architecture"])
-    table = check_points(pd.concat([shapes.assign(batch_size=b) for b in (3, 5)]))
+def test_untimed_sizes_share_what_the_law_misses_only_where_it_is_asked(fitted_latency):
+    table = check_points(
+        pd.DataFrame(
+            {
+                "architecture": "transformer",
+                "params": [4e8, 5e8],
+                "batch_size": 8,
+                "prefill_length": 2048,
+                "quantity": "step_time",
+            }
+        )
+    )
     ratios = {}
     for common in (False, True):
         seconds = latency_draws(fitted_latency, table, common=common).seconds
-        ratios[common] = np.log(seconds[:, 2] / seconds[:, 0]).std()
-    # Two batches of one shape: new settings differ by the spread of kernels unless it is common.
+        ratios[common] = np.log(seconds[:, 1] / seconds[:, 0]).std()
+    # The law alone differs little between the two; new effects differ by their spread.
     assert ratios[True] < ratios[False] / 2
+
+
+def test_an_untimed_batch_of_a_timed_shape_is_known_better_than_an_untimed_shape(fitted_latency):
+    shape = latency_grid().iloc[[1]].assign(batch_size=9, prefill_length=2048)
+    other = shape.drop(columns=["d_model", "n_layers", "n_heads", "d_ff"]).assign(params=4e8)
+    points = pd.concat([shape, other], ignore_index=True)
+    found = predict_latency(fitted_latency, points)
+    width = np.log(found["seconds_q95"] / found["seconds_q5"])
+    assert width[0] < width[1]

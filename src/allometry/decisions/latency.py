@@ -1,5 +1,6 @@
 """Latency of models, sizes, contexts, batches and devices that were not timed."""
 
+import dataclasses
 from dataclasses import dataclass
 
 import jax
@@ -10,12 +11,13 @@ import pandas as pd
 
 from allometry.accounting import Shape
 from allometry.accounting.devices import Device
-from allometry.decisions.latency_effects import Effects, cell_of
+from allometry.decisions.latency_effects import cell_of, field_effects
 from allometry.errors import InputError
 from allometry.inference import interval_columns
+from allometry.inference.latency_field import Places, place
 from allometry.inference.latency_posterior import LatencyPosterior
 from allometry.inference.latency_work import shapes_of, table_work
-from allometry.laws.latency import log_seconds
+from allometry.laws.latency import log_seconds, time_shares
 from allometry.laws.latency_parts import LatencyParts
 
 Draws = npt.NDArray[np.float64]
@@ -38,7 +40,7 @@ class LatencyDraws:
     Attributes
     ----------
     seconds : ndarray
-        Of the law with the effects of shape and batch: those of timed ones, new ones for others.
+        Of the law with what it misses: that of timed shapes given their timings, new for others.
     run_seconds : ndarray
         Of one new timing, noise included.
     parts : LatencyParts
@@ -71,14 +73,14 @@ def predict_latency(
         Another device than the one timed: shares of its peaks are taken over, with the wider
         interval of `DEVICE_LOG_SD`.
     seed : int
-        Seed of effects of shapes and batches that were not timed, of noise and of devices.
+        Seed of what the law misses, of noise and of devices.
     force : bool
         Answer although the fit did not converge.
 
     Returns
     -------
     DataFrame
-        The points with ``seconds_*`` (the law with the effects of shape and batch),
+        The points with ``seconds_*`` (the law with what it misses),
         ``run_seconds_*`` (one timing, noise included), ``probability_memory_bound`` (memory and the
         walk take longer than computing), ``bottleneck`` (launch, compute, memory or walk: largest
         in most draws) and ``timed`` (the shape was among the timings).
@@ -158,7 +160,7 @@ def latency_draws(
 ) -> LatencyDraws:
     """Draws of the latency of checked points; arguments as in `predict_latency`.
 
-    With `common`, shapes and batches that were not timed share one new effect an architecture and
+    With `common`, shapes that were not timed share what the law misses of an architecture and
     phase: among sizes that are tried to find the best one, none is best by luck alone.
     """
     timed = posterior.record.device
@@ -170,7 +172,7 @@ def latency_draws(
     rng = np.random.default_rng([seed, 11])
     shapes = shapes_of(table) if shapes is None else shapes
     n = posterior.n_draws
-    kinds = ("launch", "sequences", "compute", "memory", "walk", "overlapped", "sharpness")
+    kinds = tuple(field.name for field in dataclasses.fields(LatencyParts))
     found = {kind: np.empty((n, len(table))) for kind in kinds}
     effects = _device_effects(posterior, rng) if target is not timed else {}
     with jax.enable_x64(True):
@@ -187,16 +189,20 @@ def latency_draws(
                 for kind in kinds:
                     found[kind][:, part] = np.asarray(getattr(parts, kind))
     parts = LatencyParts(**found)  # type: ignore[arg-type]
-    drawn = Effects(posterior, rng, common=common)
-    launch, worked, shared, noise = (np.empty((n, len(table))) for _ in range(4))
-    for position, (_, row) in enumerate(table.iterrows()):
-        launch[:, position], worked[:, position] = drawn.of_cell(row)
-        shared[:, position], scale = drawn.of_setting(row)
-        sd = posterior.noise(str(row["architecture"]), str(row["quantity"])) * scale
-        noise[:, position] = sd * rng.normal(size=n)
     with jax.enable_x64(True):
-        logs = np.asarray(log_seconds(parts, jnp.asarray(launch), jnp.asarray(worked))) + shared
-    return LatencyDraws(seconds=np.exp(logs), run_seconds=np.exp(logs + noise), parts=parts)
+        center = np.asarray(log_seconds(parts))
+        share = np.asarray(time_shares(parts).mean(axis=0))
+    places = Places(at=place(table), share=share)
+    logs = center + field_effects(posterior, table, places, rng, common=common)
+    noise = np.stack(
+        [
+            posterior.noise(str(a), str(q))
+            for a, q in zip(table["architecture"], table["quantity"], strict=True)
+        ],
+        axis=1,
+    )
+    noisy = logs + noise * rng.normal(size=logs.shape)
+    return LatencyDraws(seconds=np.exp(logs), run_seconds=np.exp(noisy), parts=parts)
 
 
 def _device_effects(posterior: LatencyPosterior, rng: np.random.Generator) -> dict[str, Draws]:

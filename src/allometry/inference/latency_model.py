@@ -2,8 +2,9 @@
 
 Every site is real-valued. A *cell* is one model shape of one architecture in one phase: compilers
 choose other kernels for other shapes, so launches and work of a cell deviate from the law by a
-log-normal effect each. A shape that was not timed draws new ones. What the law misses about the
-kernels of one batch of a cell is in `allometry.inference.latency_settings`.
+log-normal effect each, which keeps that out of the coefficients. What the law misses about the
+kernels of one batch of a cell is in `allometry.inference.latency_settings`; what predictions make
+of both is in `allometry.inference.latency_field`.
 
 Coefficients of two architectures share a mean, which is integrated out: ``theta`` is normal with
 the covariance that the common mean gives it.

@@ -10,12 +10,14 @@ import xarray as xr
 
 from allometry.errors import InputError
 from allometry.inference.convergence import require_converged
+from allometry.inference.latency_field import FIELD_DRAWS, Field, Places
 from allometry.inference.latency_record import LatencyRecord
 from allometry.inference.summary import interval_columns
 from allometry.inference.tree import read_tree, save_tree
 from allometry.laws.latency import LatencyLaw, latency_law
 
 Draws = npt.NDArray[np.float64]
+Index = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -26,7 +28,8 @@ class LatencyPosterior:
     ----------
     idata : DataTree
         ArviZ tree. Its ``posterior`` has ``coefficient`` (natural units) by name and architecture,
-        the sampler's sites, noise by architecture and quantity, and effects by cell and setting.
+        the sampler's sites, effects by cell, and the field of what the law misses by
+        architecture and quantity.
     record : LatencyRecord
         Law, device, diagnostics and provenance.
     """
@@ -74,30 +77,40 @@ class LatencyPosterior:
 
     def noise(self, architecture: str, quantity: str) -> Draws:
         """Sd of a log timing's own noise, shape (draw,)."""
-        return np.asarray(np.exp(self._of_phase("log_noise", architecture, quantity)))
+        return self.draws("field_noise")[:, self._phase(architecture, quantity)]
 
-    def kernel_spread(self, architecture: str, quantity: str) -> Draws:
-        """Sd of the log error that timings of one shape and batch share, shape (draw,)."""
-        return np.asarray(np.exp(self._of_phase("log_kernel_spread", architecture, quantity)))
+    def fields(self, architecture: str, quantity: str) -> list[tuple[Field, Index]]:
+        """Fields of what the law misses, each with the draws that take it."""
+        phase = self._phase(architecture, quantity)
+        spread, length, noise, power = (
+            self.draws(f"field_{name}")[:, phase] for name in ("spread", "length", "noise", "power")
+        )
+        found = []
+        for turn in range(min(FIELD_DRAWS, self.n_draws)):
+            own = np.arange(turn, self.n_draws, FIELD_DRAWS)
+            field = Field(
+                spread=spread[turn],
+                length=length[turn],
+                noise=float(noise[turn]),
+                power=float(power[turn]),
+            )
+            found.append((field, own))
+        return found
 
-    def _of_phase(self, name: str, architecture: str, quantity: str) -> Draws:
-        phase = 2 * self.architecture_index(architecture) + (quantity == "step_time")
-        return self.draws(name)[:, phase]
-
-    def cell_effects(self, cell: str) -> tuple[Draws, Draws] | None:
-        """Effects on launches and on work of a timed shape, (draw,); None for another."""
-        return self._named("cell", cell, ("launch_effect", "work_effect"))
-
-    def setting_effects(self, setting: str) -> tuple[Draws, Draws] | None:
-        """Effect and noise scale of a timed shape and batch, (draw,); None for another."""
-        return self._named("setting", setting, ("setting_effect", "setting_scale"))
-
-    def _named(self, dim: str, name: str, kinds: tuple[str, str]) -> tuple[Draws, Draws] | None:
-        names = [str(known) for known in self.idata["posterior"][dim].to_numpy()]
-        if name not in names:
+    def residuals(self, cell: str) -> tuple[Places, Draws, Draws] | None:
+        """Timings of a shape: places, residuals of log seconds (draw, timing), known variances."""
+        names = [str(known) for known in self.idata["posterior"]["cell"].to_numpy()]
+        if cell not in names:
             return None
-        first, second = (self.draws(kind)[:, names.index(name)] for kind in kinds)
-        return first, second
+        known = self.idata["constant_data"]
+        rows = np.flatnonzero(known["cell_index"].to_numpy() == names.index(cell))
+        at, share, sd = (known[n].to_numpy()[rows] for n in ("place", "share", "relative_sd"))
+        seconds = self.idata["observed_data"]["seconds"].to_numpy()[rows]
+        residual = np.log(seconds) - self.draws("law_log_seconds")[:, rows]
+        return Places(at=at, share=share), residual, sd**2
+
+    def _phase(self, architecture: str, quantity: str) -> int:
+        return 2 * self.architecture_index(architecture) + (quantity == "step_time")
 
     def require_converged(self, *, force: bool = False) -> None:
         """Raise `NotConvergedError` unless the fit converged or `force` is set."""

@@ -16,7 +16,7 @@ from allometry.inference.record_json import (
 
 FORMAT = RecordFormat(
     attribute="allometry_latency_schema",
-    version=3,  # 3: one coefficient more, other priors
+    version=4,  # 4: a field of what the law misses instead of effects of settings
     kind="a latency posterior of allometry",
     command="allometry latency fit",
 )

@@ -14,6 +14,15 @@ import xarray as xr
 from arviz_base import from_dict
 
 from allometry.inference.latency_arrays import LatencyGrouping, active_names, phase_names
+from allometry.inference.latency_field import (
+    DIRECTIONS,
+    FIELD_DRAWS,
+    PARTS,
+    Places,
+    TimedShape,
+    learn_field,
+    place,
+)
 from allometry.inference.latency_model import (
     KERNEL_SPREAD,
     LAUNCH_SPREAD,
@@ -29,7 +38,7 @@ from allometry.inference.latency_program import LatencyProgram
 from allometry.inference.latency_settings import SettingDraws, draw_settings, new_settings
 from allometry.inference.model import STUDENT_DF
 from allometry.inference.nuts import ChainDraws
-from allometry.laws.latency import natural_values
+from allometry.laws.latency import natural_values, time_shares
 
 PRIOR_DRAWS = 500
 _BATCH = 200
@@ -39,13 +48,17 @@ _SITE_DIMS = {
     "log_kernel_spread": ["architecture_phase"],
     "launch_effect": ["cell"],
     "work_effect": ["cell"],
-    "setting_effect": ["setting"],
-    "setting_scale": ["setting"],
+    "law_log_seconds": ["timing"],
+    "field_spread": ["architecture_phase", "part"],
+    "field_length": ["architecture_phase", "direction"],
+    "field_noise": ["architecture_phase"],
+    "field_power": ["architecture_phase"],
     "coefficient": ["coefficient_name", "architecture"],
     "memory_factor": ["architecture"],
     "memory_spread": ["architecture"],
 }
-Arrays = dict[str, npt.NDArray[np.float64]]
+Draws = npt.NDArray[np.float64]
+Arrays = dict[str, Draws]
 
 
 def build_latency_tree(
@@ -60,7 +73,8 @@ def build_latency_tree(
 ) -> xr.DataTree:
     """Everything of a latency fit in the groups that ArviZ knows; timings in the table's order.
 
-    ``log_likelihood`` is of each timing alone, as if it were the only one of its setting.
+    ``log_likelihood`` is of each timing alone, as if it were the only one of its setting;
+    ``posterior_predictive`` is of the fit's own model, which takes settings as independent.
     """
     shape, n = chains.diverging.shape, len(table)
     flat = chains.x.reshape(-1, program.size)
@@ -93,20 +107,20 @@ def build_latency_tree(
         noise = own * rng.normal(size=center.shape)
         return {"seconds": np.exp(center + noise).astype(np.float32)}
 
-    effects = {
-        name: np.asarray(part)[:, : len(groups.settings)]
-        for name, part in (
-            ("setting_effect", settings.effect),
-            ("setting_scale", settings.scale),
-        )
-    }
+    bare = sites | {name: np.zeros_like(sites[name]) for name in ("launch_effect", "work_effect")}
+    center = np.asarray(_at_timings(bare, program, data).center)[:, *where]
+    timed = Places(at=place(table), share=_shares(sites["theta"], program, data)[where])
+    known = np.broadcast_to(np.asarray(data.timings.relative_sd), data.timings.weight.shape)[where]
+    of_timing = groups.cell[groups.setting]
+    fields = _residual_fields(center, timed, known, observed, groups, rng)
+    fields["law_log_seconds"] = center
     constant = [
         name
         for name in ("params", "batch_size", "prefill_length", "generation_length")
         if name in table
     ]
     content: dict[str, Mapping[str, npt.ArrayLike]] = {
-        "posterior": split(_variables(sites, program) | effects | memory),
+        "posterior": split(_variables(sites, program) | fields | memory),
         "posterior_predictive": split(predictive(law, settings)),
         "log_likelihood": split({"seconds": likelihood.astype(np.float32)}),
         "sample_stats": {
@@ -119,7 +133,8 @@ def build_latency_tree(
         "prior_predictive": {k: v[None] for k, v in predictive(prior_law, fresh).items()},
         "observed_data": {"seconds": table["seconds"].to_numpy(dtype=np.float64)},
         "constant_data": {name: table[name].to_numpy(dtype=np.float64) for name in constant}
-        | {"setting_index": groups.setting},
+        | {"cell_index": of_timing, "relative_sd": known}
+        | {"place": timed.at, "share": timed.share},
     }
     names = program.law.names
     return from_dict(
@@ -130,11 +145,55 @@ def build_latency_tree(
             "active": list(active_names(names, groups.architectures, program.structure.active)),
             "architecture_phase": list(phase_names(groups.architectures)),
             "cell": list(groups.cells),
-            "setting": list(groups.settings),
+            "part": list(PARTS),
+            "direction": list(DIRECTIONS),
             "timing": np.arange(n),
         },
-        dims=_SITE_DIMS | {name: ["timing"] for name in ("seconds", "setting_index", *constant)},
+        dims=_SITE_DIMS
+        | {name: ["timing"] for name in ("seconds", "cell_index", "relative_sd", *constant)}
+        | {"place": ["timing", "direction"], "share": ["timing", "part"]},
     )
+
+
+def _residual_fields(
+    center: Draws,
+    timed: Places,
+    known: Draws,
+    observed: Draws,
+    groups: LatencyGrouping,
+    rng: np.random.Generator,
+) -> Arrays:
+    """Numbers of the field of each architecture and phase, one set a draw."""
+    phases = phase_names(groups.architectures)
+    shapes: list[list[TimedShape]] = [[] for _ in phases]
+    cells = groups.cell[groups.setting]
+    for cell in range(len(groups.cells)):
+        rows = np.flatnonzero(cells == cell)
+        shapes[groups.phase[groups.setting[rows[0]]]].append(
+            TimedShape(
+                places=timed[rows],
+                residual=observed[rows] - np.median(center[:, rows], axis=0),
+                variance=known[rows] ** 2,
+            )
+        )
+    drawn = [
+        learn_field(part, rng, smooth=phase.endswith("/step_time"))
+        for phase, part in zip(phases, shapes, strict=True)
+    ]
+    turns = np.arange(len(center)) % FIELD_DRAWS
+    return {
+        f"field_{name}": np.stack(
+            [np.array([getattr(field, name) for field in part])[turns] for part in drawn], axis=1
+        )
+        for name in ("spread", "length", "noise", "power")
+    }
+
+
+def _shares(theta: Draws, program: LatencyProgram, data: LatencyData) -> Draws:
+    """Shares of the parts of the time at the mean of the draws, (setting, slot, part)."""
+    parts = program.parts(jnp.asarray(theta.mean(axis=0)), data)
+    parts = jax.tree.map(lambda part: jnp.broadcast_to(part, data.timings.weight.shape), parts)
+    return np.asarray(time_shares(parts))
 
 
 def _variables(sites: Arrays, program: LatencyProgram) -> Arrays:

@@ -104,6 +104,17 @@ def log_seconds(
     return jnp.logaddexp(parts.sharpness * launch, parts.sharpness * work) / parts.sharpness
 
 
+def time_shares(parts: LatencyParts) -> Float[Array, "*points 3"]:
+    """By how much log seconds grow with those of launches, of products and of mixing; sum one.
+
+    Element-wise work and what a sequence costs are with the products.
+    """
+    apart = jnp.log(parts.launch) - jnp.log(parts.overlapped)
+    launch = jax.nn.sigmoid(parts.sharpness * apart)
+    mixing = (1.0 - launch) * parts.mixing / parts.overlapped
+    return jnp.stack([launch, 1.0 - launch - mixing, mixing], axis=-1)
+
+
 def _smooth_max(
     a: Float[Array, "*points"],
     b: Float[Array, "*points"],
@@ -183,6 +194,7 @@ def _parts(values: LatencyValues, work: Work, *, two_kernels: bool) -> LatencyPa
         compute=products + pairs,
         memory=weights + cache + elementwise,
         walk=mixer_walk + row_walk,
+        mixing=mixing,
         sharpness=1.0 + jnp.where(decode, 0.0, values["queue_overlap"]),
         overlapped=linear + mixing + elementwise + sequences,
     )

@@ -76,7 +76,9 @@ class Work:
 
 @partial(
     jax.tree_util.register_dataclass,
-    data_fields=["launch", "sequences", "compute", "memory", "walk", "overlapped", "sharpness"],
+    data_fields=[
+        *("launch", "sequences", "compute", "memory", "walk", "mixing", "overlapped", "sharpness"),
+    ],
     meta_fields=[],
 )
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,6 +97,8 @@ class LatencyParts:
         Weights, activations and cache at the effective bandwidths.
     walk : Array
         The serial walk along keys, chunks, or the channels of a single row.
+    mixing : Array
+        Attention or recurrence as they run: the part of ``overlapped`` that depends on the prompt.
     overlapped : Array
         ``sequences`` and the three above as they run: less than their sum, at least each of them.
     sharpness : Array
@@ -106,5 +110,6 @@ class LatencyParts:
     compute: Float[Array, "*points"]
     memory: Float[Array, "*points"]
     walk: Float[Array, "*points"]
+    mixing: Float[Array, "*points"]
     overlapped: Float[Array, "*points"]
     sharpness: Float[Array, "*points"]

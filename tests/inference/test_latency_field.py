@@ -1,0 +1,134 @@
+"""What the law misses: its covariance, what timings tell of it, and how its numbers are learned."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from allometry.inference.latency_field import (
+    _LOC,
+    Field,
+    Places,
+    TimedShape,
+    _cost,
+    learn_field,
+    place,
+)
+
+FIELD = Field(
+    spread=np.array([0.05, 0.03, 0.1]),
+    length=np.array([4.0, 6.0, 8.0]),
+    noise=0.002,
+    power=1.3,
+)
+
+
+def some_places(rng, count, at=None):
+    where = rng.integers(0, 8, size=(count, 3)).astype(float) if at is None else at
+    return Places(at=where, share=rng.dirichlet(np.ones(3), size=len(where)))
+
+
+def test_rows_of_a_prefill_are_its_tokens_and_of_a_step_its_sequences():
+    table = pd.DataFrame(
+        {"batch_size": [4, 4], "prefill_length": [256, 256], "quantity": ["ttft", "step_time"]}
+    )
+    assert place(table).tolist() == [[10.0, 2.0, 8.0], [2.0, 2.0, 8.0]]
+
+
+def test_a_part_that_takes_no_time_is_not_missed():
+    at = np.array([[1.0, 2.0, 3.0], [4.0, 4.0, 4.0]])
+    alone = Places(at=at, share=np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]))
+    found = FIELD.covariance(alone, alone)
+    assert np.allclose(np.diag(found), FIELD.spread[[0, 2]] ** 2, rtol=1e-12)
+    assert found[0, 1] == 0.0  # no part in common
+
+
+def test_draws_have_the_covariance_that_was_asked_for():
+    rng = np.random.default_rng(0)
+    places, size = some_places(rng, 5), 20_000
+    drawn = FIELD.draw(places, size, rng)
+    expected = FIELD.covariance(places, places)
+    sd = np.sqrt(np.diag(expected))
+    # A sample covariance is off by at most sqrt(2 / size) of the product of sds; five of these.
+    error = np.abs(drawn.T @ drawn / size - expected) / np.outer(sd, sd)
+    assert error.max() < 5 * np.sqrt(2 / size)
+
+
+def test_shapes_at_one_place_with_equal_shares_share_one_draw():
+    rng = np.random.default_rng(1)
+    one = some_places(rng, 3)
+    twice = Places(at=np.tile(one.at, (2, 1)), share=np.tile(one.share, (2, 1)))
+    drawn = FIELD.draw(twice, 10, rng)
+    assert np.allclose(drawn[:, :3], drawn[:, 3:], rtol=1e-12)
+
+
+def test_a_timed_place_keeps_its_residual_and_a_far_one_knows_nothing():
+    rng = np.random.default_rng(2)
+    timed = some_places(rng, 6, at=np.array([[float(i), 2.0, 5.0] for i in range(6)]))
+    residual = np.full((4000, 6), 0.05)
+    near = FIELD.draw_given(timed, timed, residual, np.zeros(6), rng)
+    # Noise of 0.2 % leaves each place where its timing is to less than that.
+    assert np.abs(near.mean(axis=0) - 0.05).max() < FIELD.noise
+    assert near.std(axis=0).max() < 1.1 * FIELD.noise
+    far = Places(at=np.array([[400.0, 2.0, 5.0]]), share=timed.share[:1])
+    found = FIELD.draw_given(far, timed, residual, np.zeros(6), rng)
+    spread = np.sqrt(FIELD.covariance(far, far)[0, 0])
+    assert abs(found.mean()) < 4 * spread / np.sqrt(4000)
+    assert abs(found.std() / spread - 1) < 4 / np.sqrt(2 * 4000)
+
+
+def test_a_timing_with_a_large_known_error_is_not_followed():
+    rng = np.random.default_rng(3)
+    timed = some_places(rng, 1)
+    residual = np.full((2000, 1), 0.05)
+    known = np.array([100 * FIELD.covariance(timed, timed)[0, 0]])
+    found = FIELD.draw_given(timed, timed, residual, known, rng)
+    assert abs(found.mean()) < 0.05 / 100 + 4 * found.std() / np.sqrt(2000)
+
+
+@pytest.mark.parametrize("smooth", [True, False])
+def test_gradient_of_the_cost_is_its_slope(smooth):
+    rng = np.random.default_rng(4)
+    shape = TimedShape(
+        places=some_places(rng, 20),
+        residual=0.03 * rng.normal(size=20),
+        variance=np.full(20, 1e-4),
+    )
+    x, step = _LOC + 0.3 * rng.normal(size=len(_LOC)), 1e-5
+
+    def cost(y):
+        return _cost(y, shape, smooth=smooth)
+
+    slope = [(cost(x + e)[0] - cost(x - e)[0]) / (2 * step) for e in step * np.eye(len(x))]
+    # Central differences of a value near 1e2: step^2 and 1e-14 / step, relative to slopes near 1.
+    assert np.allclose(cost(x)[1], slope, rtol=1e-5, atol=1e-6)
+
+
+def timed_grid(rng, field):
+    """A shape timed at nine batches and eight prompts, all its time spent on products."""
+    grid = np.array([(float(b + t), float(b), float(t)) for b in range(9) for t in range(7, 15)])
+    places = Places(at=grid, share=np.tile([0.0, 1.0, 0.0], (len(grid), 1)))
+    residual = field.draw(places, 1, rng)[0] + field.noise * rng.normal(size=len(grid))
+    return TimedShape(places=places, residual=residual, variance=np.zeros(len(grid)))
+
+
+@pytest.mark.parametrize("noise", [0.02, 0.05])
+def test_spread_length_and_noise_are_found_again(noise):
+    rng, truth = np.random.default_rng(5), 0.04
+    field = Field(
+        spread=np.full(3, truth), length=np.array([4.0, 8.0, 8.0]), noise=noise, power=1.0
+    )
+    found = learn_field([timed_grid(rng, field) for _ in range(6)], rng, smooth=False)
+    # 432 timings tell a noise well that is no less than the field changes between neighbours; a
+    # spread is that of some 60 independent places. Each is held to a few times its error.
+    assert abs(np.log(np.median([f.spread[1] for f in found]) / truth)) < 0.4
+    assert abs(np.log(np.median([f.noise for f in found]) / noise)) < 0.5
+    assert abs(np.log(np.median([f.length[0] for f in found]) / 4.0)) < 1.0
+    assert {f.power for f in found} == {1.0}
+
+
+def test_without_timings_the_numbers_follow_their_prior():
+    found = learn_field([], np.random.default_rng(6), smooth=True)
+    logs = np.log([f.noise for f in found])
+    # Sixteen draws of a normal with sd 1 about log 0.7 %: four standard errors.
+    assert abs(logs.mean() - _LOC[6]) < 4 / np.sqrt(len(found))
+    assert all(1.0 < f.power < 2.0 for f in found)
