@@ -64,8 +64,9 @@ def check_writable(path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         probe.touch()
         probe.unlink()
-        for folder in missing:
-            folder.rmdir()
+        with suppress(OSError):  # another process began to write there
+            for folder in missing:
+                folder.rmdir()
     except OSError as error:
         what = f"cannot be written: {error.strerror or error}"
         raise InputError(what, where=str(path), hint="Name another place.") from error
