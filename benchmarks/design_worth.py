@@ -111,10 +111,6 @@ def main() -> None:
         now, then = plan["sd_before"].iloc[0], plan["sd_after"].iloc[-1]
         error = (answer(before, decision, at) - truth) / now
         rows.append((decision, "before", 0, 0.0, np.nan, 1.0, error))
-        if decision == "size":
-            row = before.allocate([at], architecture="xlstm").iloc[0]
-            law = np.log(row["params_q95"] / row["params_q5"]) / 3.29
-            print(f"  N* of the law alone: sd {law:.3f}, error {error * now / law:.1f} of it")
         for name, picked in choices.items():
             more = hidden.iloc[picked]
             after = fitted(pd.concat([known, more]), name)
