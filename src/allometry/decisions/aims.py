@@ -16,14 +16,12 @@ from allometry.decisions.questions import check_budgets, refuse_columns
 from allometry.errors import InputError
 from allometry.inference import Posterior
 from allometry.inference.discrepancy import discrepancy_along, spent_as_runs
+from allometry.inference.discrepancy_slope import SIDE
 from allometry.inference.evaluate import compute_optimal, log_loss_at
 from allometry.inference.posterior import group_names
 
 Decision = Literal["size", "loss", "winner", "exponent"]
 DECISIONS: tuple[str, ...] = get_args(Decision)
-
-SIDE = 0.5
-"""e-folds of params on both sides of N* that a valley's curvature and slopes are taken over."""
 
 FLATTEST = 1e-6
 """Least curvature of log loss that a valley is taken to have."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Array = npt.NDArray[np.float64]
 
 SIDE = 0.5
-"""e-folds of params on both sides of the optimum between which the slope is taken."""
+"""e-folds of params on both sides of the optimum between which slopes and curvatures are taken."""
 
 BEFORE, BEYOND, NODES = 3.0, 9.0, 49
 """Decades of compute before a group's smallest and beyond its largest run, and budgets there."""

@@ -222,4 +222,8 @@ def _interval_legend(ax: "Axes", groups: Sequence, *, published: bool = False) -
         handles.append(legend_key(color=GREY, label="beyond the largest run", **hollow))
     if published:
         handles.append(legend_key(color="k", marker="x", linestyle="none", label="published"))
-    ax.legend(handles=handles, fontsize="small", frameon=False, loc="best")
+    if groups:
+        ax.legend(handles=handles, fontsize="small", frameon=False, loc="best")
+    else:  # rows of a forest fill the axes
+        above = {"loc": "lower right", "bbox_to_anchor": (1.0, 1.0), "ncols": len(handles)}
+        ax.legend(handles=handles, fontsize="small", frameon=False, **above)
