@@ -161,11 +161,9 @@ def _parse_parquet(body: bytes, path: Path) -> pd.DataFrame:
     try:
         table = pd.read_parquet(io.BytesIO(body))
         named = [name for name in table.index.names if name is not None and name not in table]
-        return (
-            table.reset_index(level=named).reset_index(drop=True)
-            if named
-            else (table.reset_index(drop=True))
-        )
+        if named:
+            table = table.reset_index(level=named)
+        return table.reset_index(drop=True)
     except (OSError, ValueError) as error:  # pyarrow's errors derive from both
         what = f"not a readable Parquet file: {str(error).splitlines()[0]}"
         raise InputError(what, where=str(path)) from error
