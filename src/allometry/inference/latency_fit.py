@@ -4,6 +4,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -176,7 +177,7 @@ def fit_latency(
         bounded=sheet is not None,
         law_evidence=dict(zip(candidates, evidences, strict=True)) if law == "auto" else {},
         convergence=convergence,
-        source=checked.source,
+        source=Path(checked.source).name,
         sha256=checked.sha256,
         excluded=(*used.excluded, *_counted(checked)),
         warnings=(*checked.warnings, *notes),
