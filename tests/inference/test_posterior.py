@@ -1,5 +1,7 @@
 """The posterior file: read back whole, by ArviZ alone, and never half-written or foreign."""
 
+import json
+
 import arviz_base
 import numpy as np
 import pytest
@@ -52,6 +54,22 @@ def test_a_record_of_another_version_or_with_holes_is_refused(fitted):
     del attributes["cost"]
     with pytest.raises(InputError, match="damaged record"):
         Record.from_attributes(attributes, source="x")
+
+
+def test_a_record_keeps_settings_but_nobodys_folders(fitted):
+    from allometry.inference.record import Record
+
+    settings = fitted.record.settings
+    assert settings["chains"] == 4
+    assert settings["draws"] == 300
+    assert (settings["method"], settings["cost"]) == ("nuts", "auto")
+    attributes = fitted.record.to_attributes()
+    old = {k: v for k, v in attributes.items() if k != "settings"}
+    old["source"] = '"/home/somebody/runs.csv"'
+    read = Record.from_attributes(old, source="x")
+    assert read.settings == {}
+    assert read.source == "runs.csv"
+    assert json.loads(json.dumps(fitted.record.provenance()))["settings"] == settings
 
 
 def test_a_write_that_fails_leaves_the_old_file(fitted, fitted_file, monkeypatch):

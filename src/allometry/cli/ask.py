@@ -20,7 +20,12 @@ from allometry.cli.asking import (
 from allometry.cli.pairs import parse_pairs
 
 
-def summary_command(posterior: Path, *, json: bool = False) -> int:
+def summary_command(
+    posterior: Path,
+    *,
+    provenance: Annotated[bool, Parameter(negative=())] = False,
+    json: bool = False,
+) -> int:
     """Posterior of every parameter, group by group.
 
     E, A, B, alpha, beta (and gamma) have params and tokens in units of one and the table's unit of
@@ -30,6 +35,8 @@ def summary_command(posterior: Path, *, json: bool = False) -> int:
     ----------
     posterior
         File written by ``allometry fit``.
+    provenance
+        Instead: the runs' file and sha256, the fit's settings, seed and versions.
     json
         Print one JSON document.
     """
@@ -38,6 +45,9 @@ def summary_command(posterior: Path, *, json: bool = False) -> int:
     from allometry.priors import library_line
 
     loaded = Posterior.load(posterior)
+    if provenance:
+        emit(loaded.record.provenance(), as_json=json)
+        return 0
     imported = loaded.record.imported
     told = [library_line(imported), *(o.words for o in imported if not o.by_default)]
     for line in filter(None, told):

@@ -1,7 +1,7 @@
 """``allometry fit``."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -150,8 +150,24 @@ def fit_command(
             seed=seed,
             progress=bar,
         )
+    asked: dict[str, Any] = {
+        "noise": noise,
+        "exclude": exclude or [],
+        "alias": alias or [],
+        "holdout": holdout,
+        "law_module": law_module or [],
+    }
+    if prior:
+        asked |= {
+            "prior": [Path(name).name for name in prior],
+            "prior_vague": prior_vague,
+            "prior_parts": prior_parts or [],
+            "prior_level": prior_level,
+            "bytes_per_token": bytes_per_token,
+        }
+    record = replace(posterior.record, settings=posterior.record.settings | asked)
+    posterior = replace(posterior, record=record)
     posterior.save(output)
-    record = posterior.record
     convergence = record.convergence
     for warning in record.warnings:
         stderr.print(f"warning: {warning}", markup=False, highlight=False)
@@ -185,5 +201,5 @@ def fit_command(
         "excluded": len(record.excluded),
         "imported": [outcome.words for outcome in record.imported],
     }
-    emit(answer if json else answer | short, as_json=json)
+    emit(answer | ({"settings": record.settings} if json else short), as_json=json)
     return 0 if convergence.converged else 1

@@ -45,7 +45,7 @@ def report_command(
 
     check_page(output)
     loaded = open_posterior(posterior)
-    words = ["allometry", "report", str(posterior), "-o", str(output)]
+    words = ["allometry", "report", posterior.name, "-o", output.name]  # nobody's folders
     if also_context:
         words += ["--also-context", *map(str, also_context)]
         with notes():

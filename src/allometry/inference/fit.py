@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from importlib.metadata import version
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -182,7 +183,7 @@ def fit(
         priors=chosen,
         imported=imported,
         convergence=convergence,
-        source=checked.source,
+        source=Path(checked.source).name,
         sha256=checked.sha256,
         loss_unit=checked.loss_unit,
         excluded=tuple(asdict(row) for row in checked.excluded),
@@ -195,8 +196,20 @@ def fit(
         ),
         seed=seed,
         versions={n: version(n) for n in ("allometry", "jax", "numpyro", "arviz-base", "numpy")},
+        settings={
+            **_asked(sampler),
+            "cost": cost,
+            "priors": "the law's own" if priors is None else "given",
+            "library": library,
+        },
     )
     return Posterior(idata=tree, record=record)
+
+
+def _asked(sampler: Sampler) -> dict[str, str | int | float]:
+    """Settings of a sampler that draws depend on."""
+    names = ("method", "chains", "warmup", "draws", "target", "starts")
+    return {name: getattr(sampler, name) for name in names}
 
 
 def _meant_for(law: Law, texts: Sequence[str]) -> tuple[str, ...]:

@@ -1,7 +1,8 @@
 """What a posterior knows of its own making, as plain JSON in the file's root attributes."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
 from allometry.accounting import CostModel
@@ -49,7 +50,7 @@ class Record:
     convergence : Convergence
         Diagnostics and verdict.
     source, sha256, loss_unit : str
-        Of the runs table.
+        Of the runs table: its file's name without folders, or its registered one.
     excluded : tuple of dict
         Rows left out, each with its reason.
     warnings : tuple of str
@@ -60,6 +61,9 @@ class Record:
         Packages that made it.
     imported : tuple of ImportOutcome
         What became of imported priors.
+    settings : dict
+        What the fit was asked for: method, chains, draws, options; empty in files of older
+        versions.
     """
 
     law: str
@@ -80,10 +84,28 @@ class Record:
     seed: int
     versions: dict[str, str]
     imported: tuple[ImportOutcome, ...] = ()
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def provenance(self) -> dict[str, Any]:
+        """From what and how the posterior was made, as JSON types."""
+        return {
+            "law": self.law,
+            "method": self.method,
+            "by": list(self.by),
+            "source": self.source,
+            "sha256": self.sha256,
+            "loss_unit": self.loss_unit,
+            "excluded": len(self.excluded),
+            "settings": dict(self.settings),
+            "seed": self.seed,
+            "imported": [outcome.words for outcome in self.imported],
+            "converged": self.convergence.converged,
+            "versions": dict(self.versions),
+        }
 
     def to_attributes(self) -> dict[str, str]:
         """One JSON text for each field, with the schema version."""
-        document = {field.name: getattr(self, field.name) for field in fields(self)}
+        document = {part.name: getattr(self, part.name) for part in fields(self)}
         document["cost"] = self.cost.to_dict()
         document["imported"] = [asdict(outcome) for outcome in self.imported]
         return record_texts(FORMAT, plain(document, ("scale", "drift", "convergence", "priors")))
@@ -97,8 +119,9 @@ class Record:
         InputError
             If the attributes are not those of a posterior, or of another schema version.
         """
-        texts = {"imported": "[]"} | dict(attributes)  # absent in files of older versions
-        names = [field.name for field in fields(Record)]
+        # Absent in files of older versions.
+        texts = {"imported": "[]", "settings": "{}"} | dict(attributes)
+        names = [part.name for part in fields(Record)]
         return read_record(FORMAT, texts, names, _from_document, source=source)
 
 
@@ -106,6 +129,7 @@ def _from_document(document: dict[str, Any]) -> Record:
     return Record(
         **document
         | {
+            "source": Path(document["source"]).name,  # older versions kept the folders as well
             "by": tuple(document["by"]),
             "parents": tuple(document["parents"]),
             "excluded": tuple(document["excluded"]),
@@ -116,5 +140,6 @@ def _from_document(document: dict[str, Any]) -> Record:
             "priors": LossPriors.from_json(document["priors"]),
             "convergence": convergence_from(document["convergence"]),
             "imported": tuple(map(ImportOutcome.from_json, document["imported"])),
+            "settings": dict(document["settings"]),
         }
     )

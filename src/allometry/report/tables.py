@@ -1,6 +1,6 @@
 """Tables of the page: what was fitted, how well, and from what."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -237,11 +237,22 @@ def provenance(posterior: Posterior, command: str) -> Html:
         ("training FLOPs", ", ".join(map(str, cost)) or "the posterior's cost model"),
         ("drift beyond the runs", f"{100 * record.drift.scale:.2g} % a decade (prior)"),
         ("imported priors", "; ".join(filter(None, [library, *imported])) or "none"),
+        ("settings", settings_words(record.settings)),
         ("seed", f"{record.seed}"),
         ("versions", ", ".join(f"{k} {v}" for k, v in record.versions.items())),
         ("this page", tag("code", command)),
     ]
     return definitions(pairs)
+
+
+def settings_words(settings: Mapping[str, Any]) -> str:
+    """Settings of a fit in a line; None and empty ones are left out."""
+    said = {name: value for name, value in settings.items() if value not in (None, "", [], {})}
+    parts = [
+        f"{name.replace('_', ' ')} {', '.join(map(str, v)) if isinstance(v, list) else v}"
+        for name, v in said.items()
+    ]
+    return "; ".join(parts) or "not kept by the version that made it"
 
 
 def record_lists(posterior: Posterior) -> Html:
