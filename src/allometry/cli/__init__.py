@@ -174,7 +174,7 @@ def _run(arguments: list[str]) -> int:
             from allometry.cli.runtime import import_law
 
             for module in modules.split(","):
-                import_law(module.strip())
+                import_law(module.strip(), where=LAW_MODULES)
         code = build_app(arguments)(arguments, exit_on_error=False, print_error=False)
         return int(code or 0)
     except cyclopts.CycloptsError as error:

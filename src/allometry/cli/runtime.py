@@ -35,7 +35,7 @@ def prepare_jax() -> None:
         jax.config.update(name, value)  # type: ignore[no-untyped-call]
 
 
-def import_law(module: str) -> None:
+def import_law(module: str, *, where: str = "--law-module") -> None:
     """Import the module that registers a law, on Python's path or in the folder one stands in."""
     sys.path.append(str(Path.cwd()))
     try:
@@ -43,7 +43,7 @@ def import_law(module: str) -> None:
     except Exception as error:  # whatever the module of a user raises
         what = f"module {module!r} cannot be imported: {type(error).__name__}: {error}"
         hint = "Name it as Python imports it, without .py, from the folder that holds it."
-        raise InputError(what, where="law module", hint=hint) from error
+        raise InputError(what, where=where, hint=hint) from error
     finally:
         sys.path.pop()
 
