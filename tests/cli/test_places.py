@@ -72,10 +72,28 @@ def test_a_seed_is_a_whole_number_of_32_bits(seed, runs, tmp_path, capsys):
 
 
 @pytest.mark.usefixtures("no_work")
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--prior-vague", "0.5"], "--prior-vague: says how to use the prior of another study"),
+        (["--prior-vague", "3"], "--prior-vague"),
+        (["--prior-vague", "nan", "--prior", "typical"], "--prior-vague"),
+        (["--bytes-per-token", "-3"], "--bytes-per-token"),
+        (["--bytes-per-token", "4", "--prior-level"], "--prior-level, --bytes-per-token: says"),
+        (["--bytes-per-token", "inf", "--prior", "typical"], "--bytes-per-token"),
+        (["--prior-parts", "noise"], "--prior-parts: says"),
+    ],
+)
+def test_options_of_a_prior_ask_for_one_and_are_in_range(options, words, runs, tmp_path, capsys):
+    assert main(["fit", str(runs), "-o", str(tmp_path / "fit.nc"), *options]) == 2
+    assert words in complaint(capsys)
+
+
+@pytest.mark.usefixtures("no_work")
 def test_a_module_that_cannot_be_imported_is_one_line(runs, tmp_path, monkeypatch, capsys):
     fit = ["fit", str(runs), "-o", str(tmp_path / "fit.nc")]
     assert main([*fit, "--law-module", "no_such_module"]) == 2
-    assert "module 'no_such_module' cannot be imported" in complaint(capsys)
+    assert "--law-module: module 'no_such_module' cannot be imported" in complaint(capsys)
     (tmp_path / "half_a_law.py").write_text("def law(:\n")
     monkeypatch.chdir(tmp_path)
     assert main([*fit, "--law-module", "half_a_law"]) == 2
@@ -92,7 +110,8 @@ def test_a_law_of_ones_own_can_be_named_for_every_command(
     assert capsys.readouterr().out.startswith("registered")
     monkeypatch.setenv("ALLOMETRY_LAW_MODULES", "not_there")
     assert main(["summary", str(fitted_file)]) == 2
-    assert "not_there" in complaint(capsys)
+    error = complaint(capsys)
+    assert "ALLOMETRY_LAW_MODULES: module 'not_there' cannot be imported" in error
 
 
 def test_points_are_read_as_runs_are(fitted_file, tmp_path, capsys):

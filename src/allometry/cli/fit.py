@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
+from cyclopts.validators import Number
 
 from allometry.cli.asking import POSTERIOR_FORMATS, Seed, check_output
 from allometry.cli.pairs import parse_pairs
@@ -17,12 +18,12 @@ def fit_command(
     by: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
     prior: list[str] | None = None,
     library: bool = True,
-    prior_vague: float = 0.2,
+    prior_vague: Annotated[float | None, Parameter(validator=Number(gte=0, lt=1))] = None,
     prior_parts: Annotated[
         list[Literal["law", "noise", "drift"]] | None, Parameter(consume_multiple=True)
     ] = None,
     prior_level: bool = False,
-    bytes_per_token: float | None = None,
+    bytes_per_token: Annotated[float | None, Parameter(validator=Number(gt=0, lte=1000))] = None,
     exclude: list[str] | None = None,
     alias: list[str] | None = None,
     cost: Literal["auto", "accounting", "table", "6nd"] = "auto",
@@ -60,7 +61,7 @@ def fit_command(
         Begin with the bundled prior of a typical language-model law (``prior show typical``) where
         runs are few and no other prior is given. It is said when it is used; --no-library: never.
     prior_vague
-        Prior weight of the default prior beside the imported ones, 0 to below 1.
+        Prior weight of the default prior beside the imported ones, 0 to below 1; default 0.2.
     prior_parts
         What of them is used: law, noise, drift; default all.
     prior_level
@@ -112,8 +113,18 @@ def fit_command(
     from allometry.laws import get_law
     from allometry.observations import read_runs
     from allometry.priors import LibraryPriorWarning, PriorUse, find_prior, library_line
+    from allometry.priors.use import VAGUE
 
     check_output(output, POSTERIOR_FORMATS)
+    if not prior:
+        _require_no(
+            {
+                "--prior-vague": prior_vague is not None,
+                "--prior-parts": bool(prior_parts),
+                "--prior-level": prior_level,
+                "--bytes-per-token": bytes_per_token is not None,
+            }
+        )
     prepare_jax()
     for module in law_module or []:
         import_law(module)
@@ -123,7 +134,7 @@ def fit_command(
     imported = [
         PriorUse(
             file=find_prior(name),
-            vague=prior_vague,
+            vague=VAGUE if prior_vague is None else prior_vague,
             parts=tuple(prior_parts) if prior_parts else ("law", "noise", "drift"),
             level=prior_level,
             bytes_per_token=bytes_per_token,
@@ -160,8 +171,8 @@ def fit_command(
     if prior:
         asked |= {
             "prior": [Path(name).name for name in prior],
-            "prior_vague": prior_vague,
-            "prior_parts": prior_parts or [],
+            "prior_vague": imported[0].vague,
+            "prior_parts": list(imported[0].parts),
             "prior_level": prior_level,
             "bytes_per_token": bytes_per_token,
         }
@@ -203,3 +214,13 @@ def fit_command(
     }
     emit(answer | ({"settings": record.settings} if json else short), as_json=json)
     return 0 if convergence.converged else 1
+
+
+def _require_no(given: dict[str, bool]) -> None:
+    """Refuse options of an imported prior where there is none."""
+    from allometry.errors import InputError
+
+    if idle := [option for option, is_there in given.items() if is_there]:
+        what = "says how to use the prior of another study, and none is given"
+        hint = "Add --prior FILE, or the name of one that allometry prior list shows."
+        raise InputError(what, where=", ".join(idle), hint=hint)
