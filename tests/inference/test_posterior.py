@@ -1,6 +1,7 @@
 """The posterior file: read back whole, by ArviZ alone, and never half-written or foreign."""
 
 import json
+from dataclasses import replace
 
 import arviz_base
 import numpy as np
@@ -70,6 +71,20 @@ def test_a_record_keeps_settings_but_nobodys_folders(fitted):
     assert read.settings == {}
     assert read.source == "runs.csv"
     assert json.loads(json.dumps(fitted.record.provenance()))["settings"] == settings
+
+
+def test_an_error_names_the_posterior_and_not_the_table_of_runs(fitted, fitted_file):
+    loaded = Posterior.load(fitted_file)
+    assert loaded.where == str(fitted_file)
+    assert loaded.with_groups(loaded.groups.iloc[:1].assign(context_length=77)).path == fitted_file
+    with pytest.raises(InputError, match=r"fit\.nc: no group with architecture mamba"):
+        loaded.allocate([1e20], architecture="mamba")
+    with pytest.raises(InputError, match=r"^fit of table: no group with architecture mamba"):
+        fitted.allocate([1e20], architecture="mamba")
+    one = replace(loaded, record=replace(loaded.record, by=("context_length",)))
+    refused = one.not_grouped_by(["architecture"])
+    assert "They were grouped by context_length" in refused.hint
+    assert "--by architecture context_length" in refused.hint
 
 
 def test_a_write_that_fails_leaves_the_old_file(fitted, fitted_file, monkeypatch):

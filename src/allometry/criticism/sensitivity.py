@@ -76,7 +76,7 @@ def log_prior(posterior: Posterior) -> Array:
     imported = imported_density(posterior.idata)
     if imported is None and posterior.record.imported:
         what = "the density of its imported priors was not kept"
-        raise InputError(what, where=posterior.record.source, hint="Fit it again.")
+        raise InputError(what, where=posterior.where, hint="Fit it again.")
     if imported is not None:
         total = total + imported
     return np.asarray(total)

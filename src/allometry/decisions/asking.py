@@ -97,9 +97,7 @@ def wanted_labels(posterior: Posterior, which: Which) -> dict[str, Any]:
         wanted[name] = value
     known = posterior.record.by
     if lost := [name for name in wanted if name not in known]:
-        what = f"the runs were not grouped by {', '.join(lost)}"
-        hint = f"They were grouped by {', '.join(known)}." if known else "Fit with --by."
-        raise InputError(what, where=posterior.record.source, hint=hint)
+        raise posterior.not_grouped_by(lost)
     return wanted
 
 
@@ -117,7 +115,7 @@ def allow_names(posterior: Posterior, wanted: Mapping[str, Any], *, unseen: bool
         hint = (
             f"There are {known}. One that was never run is predicted with --unseen (unseen=True)."
         )
-        raise InputError(f"no group with {asked}", where=posterior.record.source, hint=hint)
+        raise InputError(f"no group with {asked}", where=posterior.where, hint=hint)
 
 
 def with_unseen(posterior: Posterior, labels: pd.DataFrame) -> Posterior:

@@ -127,8 +127,7 @@ def break_even_context(
     """
     budgets = check_budgets(flops)
     if "context_length" not in posterior.groups:
-        what = "the runs were not grouped by context_length"
-        raise InputError(what, where=posterior.record.source, hint="Fit with --by.")
+        raise posterior.not_grouped_by(["context_length"])
     run = posterior.groups["context_length"].astype(int)
     low = context_low or max(int(run.min()) // 2, 1)
     high = context_high or 4 * int(run.max())

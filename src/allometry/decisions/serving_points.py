@@ -34,7 +34,7 @@ def nearest_context(loss: Posterior, architecture: str, context_length: int) -> 
     if own.empty:
         known = ", ".join(sorted(set(groups["architecture"].astype(str))))
         what = f"no losses of architecture {architecture!r}; fitted: {known}"
-        raise InputError(what, where=f"fit of {loss.record.source}")
+        raise InputError(what, where=loss.where)
     contexts = own["context_length"].astype(float).to_numpy()
     return int(contexts[np.abs(np.log(contexts / context_length)).argmin()])
 

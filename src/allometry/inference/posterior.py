@@ -35,10 +35,18 @@ class Posterior:
         unit of loss.
     record : Record
         Law, cost model, priors, diagnostics and provenance.
+    path : Path, optional
+        The file that it was read from.
     """
 
     idata: xr.DataTree
     record: Record
+    path: Path | None = None
+
+    @property
+    def where(self) -> str:
+        """What an error calls it: its file, or the runs that it was fitted to."""
+        return str(self.path or f"fit of {self.record.source or 'a table'}")
 
     @property
     def law(self) -> Law:
@@ -157,18 +165,31 @@ class Posterior:
             if value is None:
                 continue
             if name not in groups:
-                what = f"the runs were not grouped by {name}"
-                raise InputError(what, where=self.record.source, hint="Fit with --by.")
+                raise self.not_grouped_by([name])
             keep &= (groups[name].astype(str) == str(value)).to_numpy()
         if not keep.any():
             known = "; ".join("/".join(map(str, row)) for row in groups.itertuples(index=False))
             asked = ", ".join(f"{name} {v}" for name, v in wanted.items() if v is not None)
-            raise InputError(f"no group with {asked}", hint=f"The posterior has {known}.")
+            what = f"no group with {asked}"
+            raise InputError(what, where=self.where, hint=f"The posterior has {known}.")
         return np.flatnonzero(keep).tolist()
+
+    def not_grouped_by(self, names: Sequence[str]) -> InputError:
+        """The error for a question about columns that the runs were not grouped by."""
+        by = [*self.record.by, *names]
+        first = [name for name in by if name == "architecture"]  # levels of the first one are kin
+        ordered = " ".join([*first, *(name for name in by if name not in first)])
+        known = f"They were grouped by {', '.join(self.record.by)}. " if self.record.by else ""
+        hint = (
+            f"{known}Fit again with --by {ordered} (by=[...]); the runs table needs "
+            f"{'the column' if len(names) == 1 else 'the columns'} {', '.join(names)}."
+        )
+        what = f"the runs were not grouped by {', '.join(names)}"
+        return InputError(what, where=self.where, hint=hint)
 
     def require_converged(self, *, force: bool = False) -> None:
         """Raise `NotConvergedError` unless the fit converged or `force` is set."""
-        require_converged(self.record.convergence, force=force, where=self.record.source)
+        require_converged(self.record.convergence, force=force, where=self.where)
 
     def summary(self) -> pd.DataFrame:
         """One row a parameter and group: mean, sd, median, interval ends, ESS and R-hat."""
@@ -221,7 +242,7 @@ class Posterior:
         """
         tree, record = load_tree(Path(path))
         get_law(record.law)
-        return cls(idata=tree, record=record)
+        return cls(idata=tree, record=record, path=Path(path))
 
 
 def group_names(posterior: Posterior) -> Sequence[str]:

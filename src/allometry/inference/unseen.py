@@ -97,7 +97,11 @@ def _checked(posterior: "Posterior", labels: pd.DataFrame) -> pd.DataFrame:
     columns = list(posterior.record.by)
     if not columns:
         what = "the runs were not grouped: there is no population to draw a new group from"
-        raise InputError(what, where=posterior.record.source, hint="Fit with --by.")
+        hint = (
+            "Fit again with --by and the columns whose cells are groups, such as --by architecture "
+            "context_length (by=[...])."
+        )
+        raise InputError(what, where=posterior.where, hint=hint)
     if missing := [name for name in columns if name not in labels]:
         raise InputError(f"a new group needs {', '.join(missing)} too", where="group")
     labels = labels[columns].drop_duplicates().reset_index(drop=True)

@@ -44,12 +44,12 @@ def plot_chains(
     if posterior.record.method == "laplace":
         what = "this posterior has independent draws and no chains"
         hint = "Its diagnostic is pareto_k; fit with method nuts to see chains."
-        raise InputError(what, where=posterior.record.source, hint=hint)
+        raise InputError(what, where=posterior.where, hint=hint)
     known = [n for n in ("E", "A", "B", "alpha", "beta", "gamma") if n in dataset]
     wanted = list(names or known or [str(n) for n in dataset.data_vars if n != "theta"])
     if missing := [name for name in wanted if name not in dataset]:
         what = f"no variable {', '.join(missing)}"
-        raise InputError(what, where=posterior.record.source, hint=f"It has {', '.join(known)}.")
+        raise InputError(what, where=posterior.where, hint=f"It has {', '.join(known)}.")
     part = dataset[wanted].isel(group=group, missing_dims="ignore")
     draw: Any = {"rank": arviz_plots.plot_rank, "trace": arviz_plots.plot_trace}[kind]
     collection = draw({"posterior": part}, backend="matplotlib")

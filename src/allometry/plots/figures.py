@@ -253,7 +253,7 @@ def _probability(posterior: Posterior, ask: Request) -> "Figure":
     first = posterior.groups.iloc[:, 0].astype(str).unique()
     if ask.pair is None and len(first) < 2:
         what = f"only {', '.join(first)} to compare"
-        raise InputError(what, where=posterior.record.source, hint="Fit two architectures.")
+        raise InputError(what, where=posterior.where, hint="Fit two architectures.")
     a, b = ask.pair or (first[-1], first[0])
     table = tables.comparison_table(posterior, a, b, flops=ask.flops or None, force=ask.force)
     if ask.context_length is not None and "context_length" in table:

@@ -72,7 +72,7 @@ def valley_table(posterior: Posterior, *, points: int = 40, force: bool = False)
     valleys = runs.dropna(subset=["budget"])
     if valleys.empty:
         what = f"no {LEAST_RUNS} runs of a group share a budget"
-        raise InputError(what, where=posterior.record.source, hint="Draw the surface instead.")
+        raise InputError(what, where=posterior.where, hint="Draw the surface instead.")
     keyed = posterior.groups.assign(_index=np.arange(len(posterior.groups)))
     frames = []
     cells: Any = valleys.groupby([*names, "budget"], sort=True)

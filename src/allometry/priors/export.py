@@ -181,8 +181,7 @@ def _new_group_theta(
     if context_length is not None and not context_length > 0:
         raise InputError(f"context_length must be positive, got {context_length}", where="prior")
     if unknown := [n for n, v in asked.items() if v is not None and n not in record.by]:
-        what = f"the runs were not grouped by {', '.join(unknown)}"
-        raise InputError(what, where=record.source, hint="Fit with --by.")
+        raise posterior.not_grouped_by(unknown)
     row: dict[str, Any] = {}
     for name in posterior.groups.columns:
         default = record.context_reference if name == "context_length" else NEVER_RUN

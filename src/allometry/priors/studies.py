@@ -81,7 +81,7 @@ def summarise_study(posterior: Posterior, *, name: str = "") -> StudySummary:
     law, scale = posterior.law, posterior.record.scale
     if law.geometry is None or law.rereference is None:
         what = f"law {law.name} cannot be moved to a common reference run"
-        raise InputError(what, where=posterior.record.source, hint="Use pnorm or chinchilla.")
+        raise InputError(what, where=posterior.where, hint="Use pnorm or chinchilla.")
     k, groups = len(law.names), np.arange(len(posterior.groups))
     pairs = ((COMMON.params, scale.params), (COMMON.tokens, scale.tokens))
     shift = np.array([*(np.log(new / old) for new, old in pairs), 0.0])

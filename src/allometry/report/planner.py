@@ -85,8 +85,7 @@ def with_contexts(posterior: Posterior, contexts: Sequence[int]) -> Posterior:
     """
     groups = posterior.groups
     if "context_length" not in posterior.record.by:
-        what = "the runs were not grouped by context_length"
-        raise InputError(what, where=posterior.record.source, hint="Fit with --by.")
+        raise posterior.not_grouped_by(["context_length"])
     if bad := [c for c in contexts if c < 1]:
         raise InputError(f"context length {bad[0]} is below 1", where="context length")
     others = groups.drop(columns="context_length").drop_duplicates()
