@@ -66,7 +66,7 @@ def test_points_without_a_group_are_asked_of_every_group(fitted):
     assert len(fitted.predict(points.assign(context_length=1024))) == 2
     with pytest.raises(InputError, match="no group with architecture mamba"):
         fitted.predict(points.assign(architecture="mamba"))
-    with pytest.raises(InputError, match=r"must be positive \(row 0\)"):
+    with pytest.raises(InputError, match=r"tokens must be positive and finite, got -1 \(row 0\)"):
         fitted.predict(points.assign(tokens=-1.0))
     with pytest.raises(InputError, match="no column tokens"):
         fitted.predict(points[["params"]])
@@ -112,5 +112,45 @@ def test_bad_questions_are_one_clear_error(fitted):
         fitted.compare("xlstm", "xlstm", [1e20])
     with pytest.raises(InputError, match="no group with architecture mamba"):
         fitted.compare("xlstm", "mamba", [1e20])
-    with pytest.raises(InputError, match="not grouped by data"):
+    with pytest.raises(InputError, match="not grouped by data") as refused:
         fitted.compare("xlstm", "transformer", [1e20], group={"data": "c4"})
+    assert "--by architecture context_length data" in refused.value.hint
+
+
+@pytest.mark.parametrize(
+    ("flops", "words"),
+    [
+        (1e300, "flops: must be at most 1e+60, got 1e+300"),
+        (np.nan, "flops: must be positive and finite, got nan"),
+        ("much", "flops: not a number: 'much'"),
+    ],
+)
+def test_budgets_that_nobody_has_are_one_clear_error(fitted, flops, words):
+    for ask in (
+        fitted.allocate,
+        lambda c: fitted.compare("xlstm", "transformer", c),
+        lambda c: fitted.growth_law(flops_high=c),
+    ):
+        with pytest.raises(InputError) as refused:
+            ask(flops)
+        assert words in str(refused.value).replace("flops_high", "flops")
+
+
+@pytest.mark.parametrize(
+    ("params", "words"),
+    [
+        (1e300, "params must lie between 1e-09 and 1e+30, got 1e+300 (row 1)"),
+        (-1e9, "params must be positive and finite, got -1e+09 (row 1)"),
+        (np.nan, "params is missing (row 1)"),
+        ("many", "params is not a number, got 'many' (row 1)"),
+    ],
+)
+def test_points_that_no_run_can_have_are_one_clear_error(fitted, params, words):
+    points = pd.DataFrame({"params": [1e9, params], "tokens": [1e10, 1e10]}, index=["a", "b"])
+    with pytest.raises(InputError) as refused:
+        fitted.predict(points)
+    assert str(refused.value) == f"points: {words}"
+    as_text = pd.DataFrame({"params": ["1e9"], "tokens": [10**10]}, index=["a"])
+    assert fitted.predict(as_text).equals(
+        fitted.predict(pd.DataFrame({"params": [1e9], "tokens": [1e10]}))
+    )

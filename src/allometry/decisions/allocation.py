@@ -125,6 +125,9 @@ def growth_ranges(
     flops_high: float | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Budgets between which a growth law's slope is taken, (group,) each."""
+    for name, value in (("flops_low", flops_low), ("flops_high", flops_high)):
+        if value is not None:
+            check_budgets(value, where=name)
     smallest, largest = posterior.smallest_flops()[index], posterior.largest_flops()[index]
     low = np.full(len(index), flops_low) if flops_low else smallest
     high = np.full(len(index), flops_high) if flops_high else largest

@@ -13,9 +13,12 @@ from allometry.decisions.asking import (
     with_unseen,
 )
 from allometry.decisions.outlook import drifted_at, law_draws, reach_columns, with_noise
+from allometry.decisions.questions import MOST
 from allometry.errors import InputError
 from allometry.inference import Posterior, interval_columns
 from allometry.inference.evaluate import log_loss_at
+from allometry.observations.points import check_points
+from allometry.observations.schema import name_rows
 
 
 def predict(posterior: Posterior, points: pd.DataFrame, **which: Unpack[Which]) -> pd.DataFrame:
@@ -80,11 +83,7 @@ def place_points(posterior: Posterior, points: pd.DataFrame) -> tuple[pd.DataFra
     if missing := [name for name in needed if name not in points]:
         what = f"no column {', '.join(missing)}; found {', '.join(map(str, points.columns))}"
         raise InputError(what, where="points")
-    values = points[needed].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float64)
-    bad = ~(np.isfinite(values) & (values > 0)).all(axis=1)
-    if bad.any():
-        rows = ", ".join(str(row) for row in np.flatnonzero(bad)[:5])
-        raise InputError(f"{', '.join(needed)} must be positive (row {rows})", where="points")
+    points = _as_numbers(points.reset_index(drop=True), needed)
     groups = posterior.groups.assign(_index=np.arange(len(posterior.groups)))
     labels = list(posterior.groups.columns)
     kept = points[needed].reset_index(drop=True).assign(_row=np.arange(len(points)))
@@ -102,6 +101,23 @@ def place_points(posterior: Posterior, points: pd.DataFrame) -> tuple[pd.DataFra
     body = points.drop(columns=[n for n in labels if n in points]).reset_index(drop=True)
     body = body.iloc[placed["_row"].to_numpy()].reset_index(drop=True)
     return pd.concat([group_columns(posterior, index), body], axis=1), index
+
+
+def _as_numbers(points: pd.DataFrame, names: list[str]) -> pd.DataFrame:
+    """Points with these columns as float64; one error for all that no run can have."""
+    numbers = {n: pd.to_numeric(points[n], errors="coerce").astype(np.float64) for n in names}
+    unreadable: dict[str, list[tuple[int, object]]] = {}
+    for name, values in numbers.items():
+        lost = points[name][values.isna() & points[name].notna()]
+        if len(lost):
+            unreadable[name] = list(lost.items())  # type: ignore[arg-type]
+    points = points.assign(**numbers)
+    check_points(points, unreadable=unreadable)
+    for name in names:
+        if len(bad := np.flatnonzero(~((points[name] > 0) & (points[name] <= MOST)))):
+            what = f"{name} must be positive and at most {MOST:g} ({name_rows(bad)})"
+            raise InputError(what, where="points")
+    return points
 
 
 def _with_unseen(posterior: Posterior, points: pd.DataFrame, *, unseen: bool) -> Posterior:

@@ -11,6 +11,9 @@ from allometry.decisions.asking import group_columns
 from allometry.errors import InputError
 from allometry.inference import Posterior
 
+MOST = 1e60
+"""FLOPs, or anything else that is counted; powers of more overflow."""
+
 
 def check_budgets(flops: ArrayLike, *, where: str = "flops") -> npt.NDArray[np.float64]:
     """Budgets as a flat float array.
@@ -18,15 +21,20 @@ def check_budgets(flops: ArrayLike, *, where: str = "flops") -> npt.NDArray[np.f
     Raises
     ------
     InputError
-        If there are none, or some are not positive and finite.
+        If there are none, some are not numbers, or not positive, or more than anything to count.
     """
-    values = np.atleast_1d(np.asarray(flops, dtype=np.float64)).ravel()
+    try:
+        values = np.atleast_1d(np.asarray(flops, dtype=np.float64)).ravel()
+    except (TypeError, ValueError) as error:
+        raise InputError(f"not a number: {flops!r}", where=where) from error
     if len(values) == 0:
         raise InputError("no budget given", where=where, hint="Give one or more, such as 1e22.")
     bad = values[~(np.isfinite(values) & (values > 0))]
     if len(bad):
         what = f"must be positive and finite, got {', '.join(f'{v:g}' for v in bad[:5])}"
         raise InputError(what, where=where)
+    if (many := values[values > MOST]).size:
+        raise InputError(f"must be at most {MOST:g}, got {many[0]:g}", where=where)
     return values
 
 
