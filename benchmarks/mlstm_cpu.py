@@ -54,6 +54,11 @@ def draw(batch: int, heads: int, length: int, d_qk: int, d_v: int) -> list[torch
     return [x.requires_grad_() for x in (q, k, v, i - 10, f + 4.5)]
 
 
+def hidden(*inputs: torch.Tensor) -> torch.Tensor:
+    """Hidden states alone, which is what the peers return as well."""
+    return mlstm(*inputs, backend="chunkwise", return_state=False)[0]
+
+
 def interleaved_medians(
     calls: dict[str, Callable[[], object]], repeats: int, inner: int
 ) -> dict[str, float]:
@@ -73,10 +78,9 @@ def interleaved_medians(
 def products(inputs: Sequence[torch.Tensor], chunk: int) -> Callable[[], object]:
     """The chunkwise path's 12 batched products of every block and nothing else."""
     q, _, v, *_ = inputs
-    plan = plan_chunks(q, v, chunk)
-    L, a, c = chunk, q.shape[-1], plan.columns
-    all_rows = q.shape[0] * q.shape[1] * plan.n_chunks
-    rows = min(all_rows, plan.block_chunks * plan.width)
+    plan = plan_chunks(*q.shape, v.shape[-1], chunk)
+    L, a, c = chunk, q.shape[-1], v.shape[-1] + 1
+    all_rows, rows = q.shape[0] * q.shape[1] * plan.n_chunks, plan.most_rows
     forward = [(L, a, L), (L, L, c), (a, L, c), (L, a, c)]  # rows, summed over, columns
     backward = [(L, c, L), (L, L, c), (L, L, a), (L, L, a)]  # pairs: dP, dV, dQ, dK
     backward += [(a, L, c), (L, a, c), (L, c, a), (L, c, a)]  # states: dS, dV, dQ, dK
@@ -105,7 +109,7 @@ def train_rows(repeats: int, shapes: tuple[tuple[int, ...], ...]) -> list[dict[s
 
         own_chunk = default_chunk_size(shape[2])
         calls = {
-            "ours": lambda: train(lambda *x: mlstm(*x, backend="chunkwise")[0]),
+            "ours": lambda: train(hidden),
             "products": products(inputs, own_chunk),
         }
         for name, key in PEERS.items():
@@ -167,7 +171,7 @@ def print_peak(form: str, length: int) -> None:
     torch.set_num_threads(1)
     small = draw(1, 1, 64, 64, 128)  # loads what is loaded once
     forms = {
-        "chunkwise": lambda *x: mlstm(*x, backend="chunkwise")[0],
+        "chunkwise": hidden,
         "parallel": lambda *x: reference.parallel(*x)[0],
     }
     torch.autograd.grad(forms[form](*small).sum(), small)

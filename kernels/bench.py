@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -24,7 +24,7 @@ from allometry.accounting import (
 )
 from allometry.kernels.check import available_backends
 from allometry.kernels.contract import empty_state
-from allometry.kernels.dispatch import mlstm, mlstm_step
+from allometry.kernels.dispatch import Backend, mlstm, mlstm_step
 
 PASSES = ("forward", "forward_backward", "step")
 
@@ -172,7 +172,9 @@ Cell = Callable[..., Any]
 
 def _ours(backend: str, shape: BenchShape) -> Cell:
     def run(*inputs: Tensor) -> Tensor:
-        return mlstm(*inputs, backend=backend, chunk_size=shape.chunk)[0]  # type: ignore[arg-type]
+        chosen = cast(Backend, backend)
+        h, _ = mlstm(*inputs, backend=chosen, chunk_size=shape.chunk, return_state=False)
+        return h
 
     return run
 

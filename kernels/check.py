@@ -16,6 +16,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -32,7 +33,7 @@ from allometry.kernels.check_cases import (
     draw_weights,
 )
 from allometry.kernels.contract import State
-from allometry.kernels.dispatch import mlstm, mlstm_step
+from allometry.kernels.dispatch import Backend, mlstm, mlstm_step
 
 ROUNDINGS = 12
 """On the longest way, to dk: the weighted operand, the stored state, the weights and the result of
@@ -211,14 +212,14 @@ def check_case(
     if case.step:
         inputs = tuple(x[:, :, 0] for x in inputs)
 
+    chosen = cast(Backend, backend)
+
     def run(
         q: Tensor, k: Tensor, v: Tensor, i: Tensor, f: Tensor, state: State
     ) -> tuple[Tensor, State]:
         if case.step:
-            return mlstm_step(q, k, v, i, f, state=state, backend=backend)  # type: ignore[arg-type]
-        return mlstm(
-            q, k, v, i, f, state=state, backend=backend, chunk_size=case.chunk  # type: ignore[arg-type]
-        )  # fmt: skip
+            return mlstm_step(q, k, v, i, f, state=state, backend=chosen)
+        return mlstm(q, k, v, i, f, state=state, backend=chosen, chunk_size=case.chunk)
 
     definition: Run = reference.step if case.step else reference.chunkwise
     truth, bounds = _bounds(case, torch_dtype, definition, inputs, state, weights, seed + 2)

@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from allometry.kernels.chunkwise_blocks import Kept, kept_shapes
+from allometry.kernels.chunkwise_blocks import KeptSize
 from allometry.kernels.chunkwise_passes import backward_pass, forward_pass
-from allometry.kernels.chunkwise_plan import default_chunk_size, plan_chunks
+from allometry.kernels.chunkwise_plan import Plan, cut, default_chunk_size, plan_chunks
 from allometry.kernels.contract import State, accumulation_dtype
 from allometry.kernels.gates import N_VECTORS
 
@@ -32,6 +32,11 @@ def _no_autocast(q: Tensor) -> AbstractContextManager[object]:
 
 
 _NOTHING = nullcontext()
+
+
+def _plan(q: Tensor, v: Tensor, chunk_size: int) -> Plan:
+    batch, heads, time, d_qk = q.shape
+    return plan_chunks(batch, heads, time, d_qk, v.shape[-1], chunk_size)
 
 
 def _forward(
@@ -48,14 +53,15 @@ def _forward(
     eps: float,
     empty: bool,
     keep: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    return_state: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Return h, the final C, n, m; for the backward pass gate vectors, `attained_at` and `Kept`."""
-    plan = plan_chunks(q, v, chunk_size)
+    plan = _plan(q, v, chunk_size)
     with _no_autocast(q):
         h, C, n, m, vectors, attained_at, kept = forward_pass(
-            q, k, v, i, f, (C, n, m), plan, eps, empty=empty, keep=keep
+            q, k, v, i, f, (C, n, m), plan, eps, empty=empty, keep=keep, return_state=return_state
         )
-    return h, C, n, m, vectors, attained_at, kept.states, kept.pairs, kept.dot
+    return h, C, n, m, vectors, attained_at, kept
 
 
 _forward_op = torch.library.custom_op("allometry::mlstm_chunkwise", _forward, mutates_args=())
@@ -76,16 +82,19 @@ def _(
     eps: float,
     empty: bool,
     keep: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    plan = plan_chunks(q, v, chunk_size)
-    dtype = C.dtype
-    batch, heads, _, d_qk = q.shape
-    shapes = kept_shapes(plan, batch, heads, d_qk, keep=keep)
-    C, n, m = (q.new_empty(x.shape, dtype=dtype) for x in (C, n, m))
-    vectors = q.new_empty((N_VECTORS, plan.n_chunks, batch, heads, plan.chunk), dtype=dtype)
+    return_state: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    dtype, d_v = C.dtype, v.shape[-1]
+    batch, heads, time, d_qk = q.shape
+    chunk, n_chunks = cut(time, chunk_size)
+    starts, rows = 0 if empty else batch * heads, batch * heads * n_chunks
+    size = KeptSize(starts, rows, chunk, d_qk, d_v).total() if keep else 0
+    flat = (batch, heads) if return_state else (0, heads)
+    C, n = (q.new_empty((*flat, d_qk, *width), dtype=dtype) for width in ((d_v,), ()))
+    m = q.new_empty(m.shape, dtype=dtype)
+    vectors = q.new_empty((N_VECTORS, batch, heads, n_chunks, chunk), dtype=dtype)
     attained_at = q.new_empty(i.shape, dtype=torch.int64)
-    states, pairs, dot = (q.new_empty(shape, dtype=dtype) for shape in shapes)
-    return torch.empty_like(v), C, n, m, vectors, attained_at, states, pairs, dot
+    return torch.empty_like(v), C, n, m, vectors, attained_at, q.new_empty(size, dtype=dtype)
 
 
 def _backward(
@@ -98,9 +107,7 @@ def _backward(
     h: Tensor,
     vectors: Tensor,
     attained_at: Tensor,
-    states: Tensor,
-    pairs: Tensor,
-    dot: Tensor,
+    kept: Tensor,
     h_grad: Tensor | None,
     C_grad: Tensor | None,
     n_grad: Tensor | None,
@@ -110,13 +117,12 @@ def _backward(
     eps: float,
     empty: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    plan = plan_chunks(q, v, chunk_size)
     with _no_autocast(q):
         return backward_pass(
             (q, k, v, i, f, m),
-            (h, vectors, attained_at, Kept(states=states, pairs=pairs, dot=dot)),
+            (h, vectors, attained_at, kept),
             (h_grad, C_grad, n_grad, m_grad),
-            plan,
+            _plan(q, v, chunk_size),
             normalizer_gradient,
             eps,
             empty=empty,
@@ -139,9 +145,7 @@ def _(
     h: Tensor,
     vectors: Tensor,
     attained_at: Tensor,
-    states: Tensor,
-    pairs: Tensor,
-    dot: Tensor,
+    kept: Tensor,
     h_grad: Tensor | None,
     C_grad: Tensor | None,
     n_grad: Tensor | None,
@@ -156,7 +160,7 @@ def _(
     start = ((0,),) * 3 if empty else ((*flat, d_qk, v.shape[-1]), (*flat, d_qk), flat)
     q, k, v = (torch.empty_like(x) for x in (q, k, v))
     i, f = (x.new_empty(x.shape) for x in (i, f))
-    C, n, m = (states.new_empty(shape) for shape in start)
+    C, n, m = (kept.new_empty(shape) for shape in start)
     return q, k, v, i, f, C, n, m
 
 
@@ -173,11 +177,11 @@ def _save_of_op(ctx, inputs, output) -> None:
 
 
 def _gradients(ctx, h_grad, C_grad, n_grad, m_grad, *_, backward=_backward_op):
-    *options, empty, _ = ctx.options
+    *options, empty, _, _ = ctx.options
     out_grads = (h_grad, C_grad, n_grad, m_grad)
     gradients = backward(*ctx.saved_tensors, *out_grads, *options, empty)
     start = (None, None, None) if empty else gradients[5:]
-    return (*gradients[:5], *start, *(None,) * 5)
+    return (*gradients[:5], *start, *(None,) * 6)
 
 
 _forward_op.register_autograd(_gradients, setup_context=_save_of_op)
@@ -209,7 +213,8 @@ def mlstm_chunkwise(
     chunk_size: int | None,
     normalizer_gradient: bool,
     eps: float,
-) -> tuple[Tensor, State]:
+    return_state: bool,
+) -> tuple[Tensor, State | None]:
     """Hidden states and final state; arguments as in `allometry.kernels.mlstm`, unchecked."""
     dtype = accumulation_dtype(q, k, v, i, f, *(state or ()))
     empty = state is None
@@ -224,5 +229,6 @@ def mlstm_chunkwise(
     chunk_size = chunk_size or default_chunk_size(q.shape[2])
     # A compiler, as torch's transforms of functions, need not look into the operator.
     run = _Eager.apply if keep and not torch.compiler.is_compiling() else _forward_op
-    h, C, n, m, *_ = run(*inputs, chunk_size, normalizer_gradient, eps, empty, keep)
-    return h, (C, n, m)
+    options = (chunk_size, normalizer_gradient, eps, empty, keep, return_state)
+    h, C, n, m, *_ = run(*inputs, *options)
+    return h, (C, n, m) if return_state else None

@@ -1,111 +1,147 @@
-"""Buffers of one block of the chunkwise form, and what the forward pass keeps for the backward.
+"""Tensors by rows, buffers of a block, and what the forward pass keeps for the backward.
 
-Letters in the shapes: n chunks of some heads (b rows of the batch, h of each), r = n b h rows,
-chunk-major; L tokens a chunk, a = d_qk, and c' columns: d_v values, a one, zeros.
+Letters in the shapes: r rows, a row being one chunk of one head; L tokens a chunk, a = d_qk, and
+c' = d_v + 1 columns: values and a one.
 """
 
-from dataclasses import dataclass
+import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from allometry.kernels.chunkwise_plan import Chunked, Plan
-from allometry.kernels.gates import BlockGates
+from allometry.kernels.chunkwise_plan import Block, Plan
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Kept:
-    """What of the forward pass the backward pass reads; rows of one group follow another's.
+class Kept(NamedTuple):
+    """What of the forward pass the backward pass reads, for all rows."""
 
-    Without a backward pass it is room for one block, written over by the next.
+    start: Tensor  # [heads of the whole batch, a, c']: initial state, or nothing of it
+    states: Tensor  # [r, a, c']: state behind every chunk
+    P: Tensor  # [r, L, L]: weighed products of queries and keys
+    D: Tensor  # [r, L, L]: weight of token s at t over that of their product
+    dot: Tensor  # [r, L, 1]: s q . n, of which the denominator is made
+
+
+class KeptSize(NamedTuple):
+    """How much is kept."""
+
+    starts: int  # heads of the whole batch, or 0
+    rows: int
+    chunk: int
+    d_qk: int
+    d_v: int
+
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Shapes of the fields of `Kept`."""
+        state, pair = (self.d_qk, self.d_v + 1), (self.rows, self.chunk, self.chunk)
+        return ((self.starts, *state), (self.rows, *state), pair, pair, (self.rows, self.chunk, 1))
+
+    def total(self) -> int:
+        """Elements of all of it."""
+        return sum(math.prod(shape) for shape in self.shapes())
+
+    def fields(self, memory: Tensor) -> Kept:
+        """Views of one allocation: what is freed in pieces goes back to the system."""
+        shapes = self.shapes()
+        parts = memory.split_with_sizes([math.prod(shape) for shape in shapes])
+        return Kept(*(part.view(shape) for part, shape in zip(parts, shapes, strict=True)))
+
+
+def operands(like: Tensor, plan: Plan, *widths: int) -> list[Tensor]:
+    """Room for operands of a block, [r, L, width] each.
+
+    One allocation, because what is freed in many pieces goes back to the system and is fetched page
+    by page at the next call.
+    """
+    sizes = [plan.most_rows * plan.chunk * width for width in widths]
+    parts = like.new_empty(sum(sizes)).split_with_sizes(sizes)
+    return [part.view(-1, plan.chunk, w) for part, w in zip(parts, widths, strict=True)]
+
+
+class Rows:
+    """A (batch, heads, time, width) tensor of any strides and dtype, read and written by rows.
+
+    Where it can it is used in place; else it goes through a buffer. Behind the end, zeros are read
+    and nothing is written.
     """
 
-    states: (
-        Tensor  # [r + heads, a, c']: state before every chunk, and behind the last of each group
-    )
-    pairs: Tensor  # [2, r, L, L]: P, and D, the weight of token s at t over that of their product
-    dot: Tensor  # [r, L]: s q . n, of which the denominator is made
+    def __init__(self, tensor: Tensor, plan: Plan, dtype: torch.dtype) -> None:
+        self._tensor, self._chunk, self._most = tensor, plan.chunk, plan.most_rows
+        self._dtype = dtype
+        time = tensor.shape[2]
+        self._whole = time % plan.chunk == 0
+        direct = self._whole and tensor.dtype == dtype and tensor.is_contiguous()
+        self._rows = tensor.view(-1, plan.chunk, tensor.shape[-1]) if direct else None
+        self._buffer: Tensor | None = None
 
+    def rows(self, block: Block) -> Tensor:
+        """The block's rows [r, L, width], to be read."""
+        if self._rows is not None:
+            return self._rows[block.rows]
+        room = self.room(block)
+        self.read(block, room)
+        return room
 
-def kept_shapes(
-    plan: Plan, batch: int, heads: int, d_qk: int, *, keep: bool
-) -> tuple[tuple[int, ...], ...]:
-    """Shapes of the fields of `Kept`, for all blocks or, unless `keep`, for one."""
-    rows = plan.n_chunks * batch * heads if keep else plan.block_chunks * plan.width
-    more = batch * heads if keep else plan.width
-    states = (rows + more, d_qk, plan.columns)
-    return states, (2, rows, plan.chunk, plan.chunk), (rows, plan.chunk)
+    def room(self, block: Block, spare: Tensor | None = None) -> Tensor:
+        """Where to write the block's rows, before `close`; `spare` is a buffer that is free."""
+        if self._rows is not None:
+            return self._rows[block.rows]
+        if spare is not None:
+            return spare
+        if self._buffer is None:
+            shape = (self._most, self._chunk, self._tensor.shape[-1])
+            self._buffer = self._tensor.new_empty(shape, dtype=self._dtype)
+        return self._buffer[: block.n_heads * block.n_chunks]
 
+    def close(self, block: Block, room: Tensor) -> None:
+        """Bring what was written to `room` where it belongs."""
+        if self._rows is None:
+            self.write(block, room)
 
-class Block:
-    """Operands of one block, in one allocation, with the buffers twice: as rows and by chunk.
-
-    One, because what is freed in many pieces goes back to the system and is fetched page by page at
-    the next call. Products take rows, [r, L, width]; for all else what is in `chunks` has the
-    layout of gates and inputs, [n, b, h, L, width].
-    """
-
-    def __init__(self, like: Tensor, d_v: int, plan: Plan, *, backward: bool) -> None:
-        a, c1 = like.shape[-2], plan.columns
-        self._L, self._a, self._c1, self._d_v = plan.chunk, a, c1, d_v
-        self._widths = [a, a, a, a, c1, c1] + ([d_v, plan.chunk] if backward else [])
-        most = plan.block_chunks * plan.width
-        size = most * plan.chunk * sum(self._widths)
-        states = 0
-        if backward:
-            # dV and dP, last, are room for products of states before they are filled.
-            size += max(plan.width * a * c1 - most * plan.chunk * sum(self._widths[6:]), 0)
-            states = (most + plan.width) * a * c1
-        self._states, self._memory = like.new_empty(states + size).split([states, size])
-        self._lead = (0, 0, 0)
-
-    def take(self, n: int, b: int, h: int) -> None:
-        """Shape the buffers for a block of n chunks and b h heads."""
-        if self._lead == (n, b, h):
+    def read(self, block: Block, to: Tensor, times: Tensor | None = None) -> None:
+        """Copy the block's rows to `to`, [r, L, width], times another."""
+        if self._rows is not None:
+            _move(to, self._rows[block.rows], times)
             return
-        self._lead, r, L, d_v = (n, b, h), n * b * h, self._L, self._d_v
-        sizes = [r * L * width for width in self._widths]
-        *parts, _ = self._memory.split([*sizes, self._memory.shape[0] - sum(sizes)])
-        shaped = [part.view(r, L, -1) for part in parts]
-        self.Q, self.K, self.Kw, self.Qk, self.V1, self.H1 = shaped[:6]
-        self.QkT, self.KwT, self.KT = self.Qk.mT, self.Kw.mT, self.K.mT
-        self.chunks = Chunks([x.view(n, b, h, L, -1) for x in shaped[:7]], d_v)
-        tail = self.V1[..., d_v:].zero_()
-        tail.select(-1, 0).fill_(1.0)
-        if len(parts) == 6:
+        for here, there, factor in self._pieces(block, to, times):
+            _move(there, here, factor)
+        if block.ends and not self._whole:
+            to.unflatten(0, (-1, block.n_chunks))[:, -1, self._rest() :].zero_()
+
+    def write(self, block: Block, of: Tensor, times: Tensor | None = None) -> None:
+        """Copy `of`, [r, L, width], times another, to the block's rows."""
+        if self._rows is not None:
+            _move(self._rows[block.rows], of, times)
             return
-        self.dV, self.dP = shaped[6:]
-        # Gradients take the place of what is no longer needed by then.
-        self.G1, self.dQ, self.dK = self.H1, self.Qk, self.Kw
-        self.G, self.V1T, self.dPT = self.G1[..., :d_v], self.V1.mT, self.dP.mT
-        self.G1[..., d_v:].zero_()  # the first of these columns is filled in where it counts
-        # [n + 1, b, h, a, c']: gradients of the state before every chunk and behind the last. The
-        # first chunk's is at the same place for every n.
-        size = self._a * self._c1
-        self.dS = self._states[: (r + b * h) * size].view(-1, self._a, self._c1)
-        self.dS_steps = self.dS.view(n + 1, b, h, self._a, self._c1)
-        scratch = self._memory[sum(sizes[:6]) :]
-        at_once = min(n, scratch.shape[0] // (b * h * size))
-        self.products = scratch[: at_once * b * h * size].view(at_once, b, h, self._a, self._c1)
+        for here, there, factor in self._pieces(block, of, times):
+            _move(here, there, factor)
 
-    def load_q(self, q: Chunked, index: int, gate: BlockGates) -> None:
-        """Fill in Q, and what the state is read with, Qk."""
-        q.load(self.chunks.Q, index, times=gate.q_fix)
-        torch.mul(self.chunks.Q, gate.keep, out=self.chunks.Qk)
+    def _rest(self) -> int:
+        return self._tensor.shape[2] % self._chunk
 
-    def load_kv(self, k: Chunked, v: Chunked, index: int, gate: BlockGates) -> None:
-        """Fill in K and V, and what the state is written with, Kw."""
-        v.load(self.chunks.V, index)
-        k.load(self.chunks.K, index, times=gate.k_fix)
-        torch.mul(self.chunks.K, gate.write, out=self.chunks.Kw)
+    def _pieces(
+        self, block: Block, rows: Tensor, times: Tensor | None
+    ) -> list[tuple[Tensor, Tensor, Tensor | None]]:
+        """Whole chunks of the tensor and of rows, then the last one if it is filled up."""
+        L, m = self._chunk, block.n_chunks
+        lead = (block.batch.stop - block.batch.start, -1, m)
+        mine, rows = self._tensor[block.batch, block.heads], rows.unflatten(0, lead)
+        factor = None if times is None else times.unflatten(0, lead)
+        first, last = block.chunks.start * L, block.chunks.stop * L
+        if not block.ends or self._whole:
+            return [(mine[:, :, first:last].unflatten(2, (m, L)), rows, factor)]
+        full, rest = mine[:, :, first : last - L].unflatten(2, (m - 1, L)), mine[:, :, last - L :]
+        end = rest.shape[2]
+        return [
+            (full, rows[:, :, :-1], None if factor is None else factor[:, :, :-1]),
+            (rest, rows[:, :, -1, :end], None if factor is None else factor[:, :, -1, :end]),
+        ]
 
 
-class Chunks:
-    """Buffers of a block by chunk, [n, b, h, L, width]; names as in `Block`."""
-
-    def __init__(self, buffers: list[Tensor], d_v: int) -> None:
-        self.Q, self.K, self.Kw, self.Qk, V1, H1, *more = buffers
-        self.V, self.H, self.dot = V1[..., :d_v], H1[..., :d_v], H1[..., d_v : d_v + 1]
-        self.dQ, self.dK, self.G, self.G_dot = self.Qk, self.Kw, self.H, self.dot
-        if more:
-            self.dV = more[0]
+def _move(to: Tensor, of: Tensor, factor: Tensor | None) -> None:
+    # One pass: to = of * factor, in the dtype of `to`.
+    if factor is None:
+        to.copy_(of)
+    else:
+        torch.mul(of, factor, out=to)

@@ -8,10 +8,10 @@ state nothing is carried from there: of a short sequence that is a good part of 
 import torch
 from torch import Tensor
 
-from allometry.kernels.chunkwise_blocks import Block, Kept, kept_shapes
-from allometry.kernels.chunkwise_plan import Chunked, Plan, group_shape
+from allometry.kernels.chunkwise_blocks import KeptSize, Rows, operands
+from allometry.kernels.chunkwise_plan import Block, Plan
 from allometry.kernels.contract import State
-from allometry.kernels.gates import block_gates, chunk_gates, gate_gradients
+from allometry.kernels.gates import BlockGates, chunk_gates, gate_gradients
 
 
 def forward_pass(
@@ -26,8 +26,9 @@ def forward_pass(
     *,
     empty: bool,
     keep: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Kept]:
-    """Return h, the final C, n, m; what `backward_pass` needs: vectors, `attained_at`, `Kept`.
+    return_state: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Return h, the final C, n, m; for `backward_pass` vectors, `attained_at`, memory of `Kept`.
 
     Parameters
     ----------
@@ -40,76 +41,71 @@ def forward_pass(
     empty : bool
         Whether C and n are zero, so that they need not be read.
     keep : bool
-        Whether a backward pass will follow.
+        Whether a backward pass will follow; if not, nothing is kept.
+    return_state : bool
+        Whether the final state is asked for; if not, C and n are without elements.
     """
-    (batch, heads, _, d_qk), d_v, dtype = q.shape, v.shape[-1], state[0].dtype
-    vectors, m_last, attained_at = chunk_gates(i, f, state[2], plan.chunk, d_qk**-0.5, dtype)
-    h = torch.empty_like(v)
-    shapes = kept_shapes(plan, batch, heads, d_qk, keep=keep)
-    states, pairs, dots = (q.new_empty(shape, dtype=dtype) for shape in shapes)
-    C, n = (q.new_empty((batch, heads, d_qk, *w), dtype=dtype) for w in ((d_v,), ()))
-    block = Block(states, d_v, plan, backward=False)
-    row = state_row = 0  # where the group starts in what is kept
-    P_all, D_all = pairs.unbind(0)
-    for group in plan.groups:
-        b, heads = group_shape(group)
-        width, step_shape = b * heads, (-1, b, heads, d_qk, plan.columns)
-        q_, k_, v_, h_ = (Chunked(x[group], plan) for x in (q, k, v, h))
-        gates = vectors[:, :, *group, :, None]
-        decays = gates[-1, :, :, :, :1].unbind(0)
-        if not empty:
-            start = states[state_row : state_row + width].view(step_shape)[0]
-            _joined(state[0][group], state[1][group], start, d_v)
-        for index, part in enumerate(gates.split(plan.block_chunks, 1)):
-            n_chunks, first = part.shape[1], index * plan.block_chunks
-            r, skip = n_chunks * width, width if empty and index == 0 else 0
-            S = states[state_row : state_row + r + width]
-            P, D = P_all[row : row + r], D_all[row : row + r]
-            gate = block_gates(part)
-            block.take(n_chunks, b, heads)
-            here, H1 = block.chunks, block.H1
-            block.load_kv(k_, v_, index, gate)
-            torch.bmm(block.KwT, block.V1, out=S[width:])
-            steps = S.view(step_shape).unbind(0)
-            for at in range(1 if skip else 0, n_chunks):
-                steps[at + 1].addcmul_(steps[at], decays[first + at])
-            # At most 0 but for the future, which the mask removes, as it does what padding writes.
-            # Not -inf before exp2: that takes three times as long.
-            torch.add(gate.w, gate.N, out=D.view(n_chunks, b, heads, *D.shape[1:]))
-            D.exp2_().tril_()
-            block.load_q(q_, index, gate)
-            torch.bmm(block.Q, block.KT, out=P).mul_(D)
-            torch.bmm(P, block.V1, out=H1)
-            if not skip:
-                H1.baddbmm_(block.Qk, S[:r])
-            elif skip < r:
-                H1[skip:].baddbmm_(block.Qk[skip:], S[skip:r])
-            dot = dots[row : row + r].view(gate.floor.shape).copy_(here.dot)
-            inverse = _denominator(dot, gate.floor, eps).reciprocal_()
-            h_.store(here.H, index, times=inverse)
-            if keep:
-                row, state_row = row + r, state_row + r
-            else:
-                S[:width] = S[r:]
-        end = states[state_row : state_row + width].view(step_shape)[0]
-        C[group], n[group] = end[..., :d_v], end[..., d_v]
-        state_row += width if keep else 0
-    return h, C, n, m_last, vectors, attained_at, Kept(states=states, pairs=pairs, dot=dots)
-
-
-def _joined(C: Tensor | None, n: Tensor | None, out: Tensor, d_v: int) -> Tensor:
-    """Write C and n into a state with columns c'; None is zero."""
-    out.zero_()
-    if C is not None:
-        out[..., :d_v] = C
-    if n is not None:
-        out[..., d_v] = n
-    return out
+    (batch, heads, _, a), d_v, dtype = q.shape, v.shape[-1], state[0].dtype
+    L, c1 = plan.chunk, d_v + 1
+    vectors, m_last, attained_at = chunk_gates(i, f, state[2], L, a**-0.5, dtype)
+    gates, h = vectors.flatten(1, 3)[..., None], torch.empty_like(v)
+    flat = (batch, heads) if return_state else (0, heads)
+    C, n = (q.new_empty((*flat, a, *w), dtype=dtype) for w in ((d_v,), ()))
+    size = KeptSize(
+        starts=0 if empty else batch * heads,
+        rows=batch * heads * plan.n_chunks if keep else plan.most_rows,
+        chunk=L,
+        d_qk=a,
+        d_v=d_v,
+    )
+    memory = q.new_empty(size.total(), dtype=dtype)
+    kept = size.fields(memory)
+    if not empty:
+        _join(state[0], state[1], d_v, kept.start)
+    carried = memory.new_empty((1, a, c1))  # across blocks, where nothing is kept
+    q_, k_, v_, h_ = (Rows(x, plan, dtype) for x in (q, k, v, h))
+    room = operands(memory, plan, a, a, c1, c1)
+    for block in plan.blocks:
+        r = block.n_heads * block.n_chunks
+        S, P, D, dot = (x[block.rows] if keep else x[:r] for x in kept[1:])
+        gate = BlockGates(*gates[:, block.rows].unbind(0))
+        Kw, Qk, V1, H1 = (x[:r] for x in room)
+        before = None if empty else kept.start[block.line]
+        if not block.starts:
+            before = kept.states[block.rows.start - 1 : block.rows.start] if keep else carried
+        _load_values(v_, block, gate.fix, V1, d_v)
+        K = k_.rows(block)
+        torch.mul(K, gate.write, out=Kw)
+        ends = block.ends and not return_state  # nobody reads the state behind the last chunk
+        for mine in _stretches(block, block.n_chunks - 1) if ends else [slice(None)]:
+            torch.bmm(Kw[mine].mT, V1[mine], out=S[mine])
+        steps, decays = _steps(S, block.n_heads), _decays(gate, block)
+        for at in range(block.n_chunks - 1 if ends else block.n_chunks):
+            of = steps[at - 1] if at else before
+            if of is not None:
+                steps[at].addcmul_(of, decays[at])
+        # At most 0 but for the future, which the mask removes, as it does what padding writes.
+        # Not -inf before exp2: that takes three times as long.
+        torch.add(gate.w.mT, gate.N, out=D).exp2_().tril_()
+        Q = q_.rows(block)
+        torch.bmm(Q, K.mT, out=P).mul_(D)
+        torch.bmm(P, V1, out=H1)
+        torch.mul(Q, gate.keep, out=Qk)
+        for mine, states in _read(block, S, before):
+            H1[mine].baddbmm_(Qk[mine], states)
+        dot.copy_(H1[..., d_v : d_v + 1])
+        h_.write(block, H1[..., :d_v], times=_denominator(dot, gate.floor, eps).reciprocal_())
+        end = steps[-1]
+        if block.ends and return_state:
+            C.flatten(0, 1)[block.line], n.flatten(0, 1)[block.line] = end[..., :d_v], end[..., d_v]
+        elif not block.ends and not keep:
+            carried.copy_(end)
+    return h, C, n, m_last, vectors, attained_at, memory if keep else memory.new_empty(0)
 
 
 def backward_pass(
     inputs: tuple[Tensor, ...],
-    saved: tuple[Tensor, Tensor, Tensor, Kept],
+    saved: tuple[Tensor, Tensor, Tensor, Tensor],
     out_grads: tuple[Tensor | None, ...],
     plan: Plan,
     normalizer_gradient: bool,
@@ -124,7 +120,7 @@ def backward_pass(
     inputs
         q, k, v, i, f and the initial m.
     saved
-        h, gate vectors, `attained_at` and what else `forward_pass` kept.
+        h, and of `forward_pass` the gate vectors, `attained_at` and the memory.
     out_grads
         Gradients of h and the final C, n, m; None where there is none.
     plan, eps, empty
@@ -134,115 +130,164 @@ def backward_pass(
         Whether the denominator counts.
     """
     q, k, v, i, f, m_start = inputs
-    h, vectors, attained_at, kept = saved
+    h, vectors, attained_at, memory = saved
     h_grad, C_grad, n_grad, m_grad = out_grads
-    d_v, states = v.shape[-1], kept.states
+    (batch, heads, _, a), d_v, dtype = q.shape, v.shape[-1], memory.dtype
+    L, c1, line = plan.chunk, d_v + 1, batch * heads
+    kept = KeptSize(0 if empty else line, line * plan.n_chunks, L, a, d_v).fields(memory)
     if h_grad is None:
         h_grad = v.new_zeros(()).expand(v.shape)
+    gates = vectors.flatten(1, 3)[..., None]
     q_grad, k_grad, v_grad = (torch.empty_like(x) for x in (q, k, v))
-    # Products of gradients and what they are of: q . dq, k . dk, r = h . g.
-    dots = kept.dot.new_zeros((3, *vectors.shape[1:]))
-    state_dot = kept.dot.new_zeros(vectors.shape[1:-1])
-    nothing_behind = C_grad is None and n_grad is None
-    m_start_grad_C = m_start.new_zeros(m_start.shape)
-    C_shape = (0,) if empty else (*q.shape[:2], q.shape[-1], d_v)
-    C_start, n_start = (states.new_empty(shape) for shape in (C_shape, C_shape[:3]))
-    block = Block(states, d_v, plan, backward=True)
-    P_all, D_all = kept.pairs.unbind(0)
-    group_row = group_state = 0
-    for group in plan.groups:
-        b, heads = group_shape(group)
-        width, n_all = b * heads, plan.n_chunks
-        q_, k_, v_, h_, h_grad_, q_grad_, k_grad_, v_grad_ = (
-            Chunked(x[group], plan) for x in (q, k, v, h, h_grad, q_grad, k_grad, v_grad)
-        )
-        gates = vectors[:, :, *group, :, None]
-        parts, floor = gates.split(plan.block_chunks, 1), gates[4]
-        decays = gates[-1, :, :, :, :1].unbind(0)
-        dots_ = dots[:, :, *group].split(plan.block_chunks, 1)
-        state_dot_ = state_dot[:, *group]
-        dot = kept.dot[group_row : group_row + n_all * width].view(floor.shape)
-        inverses = _denominator(dot, floor, eps).reciprocal_().split(plan.block_chunks)
-        # Of the denominator over s q . n, with the sign of a gradient through 1 / denominator.
-        slopes = dot.sign().mul_(dot.abs() > floor).neg_().split(plan.block_chunks)
-        for index in reversed(range(len(parts))):
-            n_chunks, first = parts[index].shape[1], index * plan.block_chunks
-            r = n_chunks * width
-            row, state_row = group_row + first * width, group_state + first * width
-            # The first chunk has no state before it, the last one of the last block nothing behind.
-            has_behind, ends = index + 1 < len(parts), nothing_behind and index + 1 == len(parts)
-            skip, end = 1 if empty and index == 0 else 0, n_chunks - 1 if ends else n_chunks
-            skip_r, end_r = skip * width, end * width
-            S = states[state_row : state_row + r + width]
-            P, D = P_all[row : row + r], D_all[row : row + r]
-            gate, (q_dot, k_dot, r_dot) = block_gates(parts[index]), dots_[index].unbind(0)
-            block.take(n_chunks, b, heads)
-            here, dS, steps = block.chunks, block.dS, block.dS_steps.unbind(0)
-            # G1: gradients of the numerator and, in the column of ones, of the product s q . n.
-            h_grad_.load(here.G, index, times=inverses[index])
-            if normalizer_gradient:
-                h_.load(here.dV, index, times=here.G)
-                torch.sum(here.dV, -1, out=r_dot)
-                torch.mul(slopes[index], r_dot[..., None], out=here.G_dot)
-            # To states, from the end of the block back.
-            block.load_q(q_, index, gate)
-            if has_behind:
-                steps[-1].copy_(steps[0])  # where the block behind left it
-            elif not nothing_behind:
-                C_, n_ = (x if x is None else x[group] for x in (C_grad, n_grad))
-                _joined(C_, n_, steps[-1], d_v)
-            QkT, G1, dQ, before = block.QkT, block.G1, block.dQ, S[:r]
-            if skip:
-                QkT, G1, dQ, before = (x[skip_r:] for x in (QkT, G1, dQ, before))
-            if skip < n_chunks:
-                torch.bmm(QkT, G1, out=dS[skip_r:r])
-            for at in reversed(range(skip, end)):
-                steps[at].addcmul_(steps[at + 1], decays[first + at])
-            S_steps = S.view(block.dS_steps.shape)
-            for at in range(0, end, block.products.shape[0]):
-                upto = min(at + block.products.shape[0], end)
-                product = block.products[: upto - at]
-                S_, dS_ = S_steps[at + 1 : upto + 1], block.dS_steps[at + 1 : upto + 1]
-                torch.mul(S_, dS_, out=product)
-                torch.sum(product, (-1, -2), out=state_dot_[first + at : first + upto])
-            # To values: in the chunk, and through its end state.
-            block.load_kv(k_, v_, index, gate)
-            torch.bmm(P.mT, block.G, out=block.dV)
-            Kw, V1, dV, dK, dS_end = block.Kw, block.V1, block.dV, block.dK, dS[width:]
-            if ends:
-                Kw, V1, dV, dK, dS_end = (x[:end_r] for x in (Kw, V1, dV, dK, dS_end))
-            dV.baddbmm_(Kw, dS_end[..., :d_v])
-            v_grad_.store(here.dV, index)
-            # To queries and keys: the way through the states, then pairs inside the chunk.
-            dP = torch.bmm(block.G1, block.V1T, out=block.dP).mul_(D)
-            torch.bmm(G1, before.mT, out=dQ)
-            torch.bmm(V1, dS_end.mT, out=dK)
-            if skip:
-                block.dQ[:skip_r].zero_()
-            if ends:
-                block.dK[end_r:].zero_()
-            here.dQ.mul_(gate.keep)
-            here.dK.mul_(gate.write)
-            block.dQ.baddbmm_(dP, block.K)
-            block.dK.baddbmm_(block.dPT, block.Q)
-            q_grad_.store(here.dQ, index, times=gate.q_fix)
-            k_grad_.store(here.dK, index, times=gate.k_fix)
-            torch.sum(here.dQ.mul_(here.Q), -1, out=q_dot)
-            torch.sum(here.dK.mul_(here.K), -1, out=k_dot)
-        if not empty:
-            start_grad = block.dS_steps[0]
-            C_start[group], n_start[group] = start_grad[..., :d_v], start_grad[..., d_v]
-            start = states[group_state : group_state + width].view(start_grad.shape)
-            m_start_grad_C[group] = (start * start_grad).sum((-1, -2))
-        group_row, group_state = group_row + n_all * width, group_state + (n_all + 1) * width
+    start_grad = torch.empty_like(kept.start)
+    behind = None
+    if C_grad is not None or n_grad is not None:
+        behind = _join(C_grad, n_grad, d_v, memory.new_empty((line, a, c1)))
+    # Products of gradients and what they are of: q . dq, k . dk, r = h . g, states.
+    dots = vectors.new_zeros((3, *vectors.shape[1:]))
+    state_dot = vectors.new_zeros((line, plan.n_chunks))
+    q_, k_, v_, h_, h_grad_, q_grad_, k_grad_, v_grad_ = (
+        Rows(x, plan, dtype) for x in (q, k, v, h, h_grad, q_grad, k_grad, v_grad)
+    )
+    room = operands(memory, plan, a, a, c1, c1, d_v, L)
+    if not normalizer_gradient:
+        room[3].zero_()  # its column of ones
+    dS_room = memory.new_empty(plan.most_states * a * c1)
+    product = memory.new_empty((min(line, plan.most_rows), a, c1))
+    for block in reversed(plan.blocks):
+        m, r = block.n_chunks, block.n_heads * block.n_chunks
+        S, P, D, dot = (x[block.rows] for x in kept[1:])
+        gate = BlockGates(*gates[:, block.rows].unbind(0))
+        q_dot, k_dot, r_dot = dots.flatten(1, 3)[:, block.rows].unbind(0)
+        Kw, Qk, V1, G1, spare, dP = (x[:r] for x in room)
+        G, decays = G1[..., :d_v], _decays(gate, block)
+        before = None if empty else kept.start[block.line]
+        if not block.starts:
+            before = kept.states[block.rows.start - 1 : block.rows.start]
+        # G1: gradients of the numerator and, in the column of ones, of the product s q . n.
+        denominator = _denominator(dot, gate.floor, eps)
+        h_grad_.read(block, G, times=denominator.reciprocal_())
+        if normalizer_gradient:
+            h_.read(block, V1[..., :d_v], times=G)
+            torch.sum(V1[..., :d_v], -1, out=r_dot)
+            # Of the denominator over s q . n, with the sign of a gradient through 1 / denominator.
+            slope = dot.sign().mul_(dot.abs() > gate.floor).neg_()
+            torch.mul(slope, r_dot[..., None], out=G1[..., d_v : d_v + 1])
+        # To states, from the end of the block back: dS is that of the state before every chunk, and
+        # behind the last, if anything comes back from there.
+        Q, K = q_.rows(block), k_.rows(block)
+        torch.mul(Q, gate.keep, out=Qk)
+        dS = dS_room[: block.n_heads * (m + 1) * a * c1].view(block.n_heads, m + 1, a, c1)
+        steps, last = dS.unbind(1), m if behind is not None or not block.ends else m - 1
+        if not block.ends:
+            steps[m].copy_(steps[0])  # where the block behind left it
+        elif behind is not None:
+            steps[m].copy_(behind[block.line])
+        reads = _read(block, S, before)
+        for mine, _ in reads:
+            head, at = divmod(mine.start, m)
+            to = dS[head, at : at + mine.stop - mine.start]
+            torch.bmm(Qk[mine].mT, G1[mine], out=to)
+        ends, dots_ = _steps(S, block.n_heads), state_dot[block.line, block.chunks].unbind(1)
+        for at in reversed(range(last)):
+            torch.mul(ends[at], steps[at + 1], out=product[: block.n_heads])
+            torch.sum(product[: block.n_heads], (-1, -2), out=dots_[at])
+            if at or before is not None:
+                steps[at].addcmul_(steps[at + 1], decays[at])
+        writes = [(mine, dS[g, 1 : last + 1]) for g, mine in enumerate(_stretches(block, last))]
+        # To values: in the chunk, and through its end state.
+        _load_values(v_, block, gate.fix, V1, d_v)
+        torch.mul(K, gate.write, out=Kw)
+        dV = v_grad_.room(block, spare)
+        torch.bmm(P.mT, G, out=dV)
+        for mine, states in writes:
+            dV[mine].baddbmm_(Kw[mine], states[..., :d_v])
+        v_grad_.close(block, dV.mul_(gate.fix))
+        # To queries and keys: the way through the states, then pairs inside the chunk.
+        torch.bmm(G1, V1.mT, out=dP).mul_(D)
+        dQ, dK = q_grad_.room(block, Qk), k_grad_.room(block, Kw)
+        if empty and block.starts:
+            dQ.view(block.n_heads, m, L, a)[:, 0].zero_()
+        for mine, states in reads:
+            torch.bmm(G1[mine], states.mT, out=dQ[mine])
+        if last < m:
+            dK.view(block.n_heads, m, L, a)[:, last].zero_()
+        for mine, states in writes:
+            torch.bmm(V1[mine], states.mT, out=dK[mine])
+        dQ.mul_(gate.keep).baddbmm_(dP, K)
+        dK.mul_(gate.write).baddbmm_(dP.mT, Q)
+        q_grad_.close(block, dQ)
+        k_grad_.close(block, dK)
+        torch.sum(torch.mul(dQ, Q, out=Qk), -1, out=q_dot)
+        torch.sum(torch.mul(dK, K, out=Kw), -1, out=k_dot)
+        if block.starts and not empty:
+            start_grad[block.line] = steps[0]
     i_grad, f_grad, m_start_grad = gate_gradients(
-        f, attained_at, dots=dots, state_dot=state_dot, eps=eps, m_last_grad=m_grad
+        f,
+        attained_at,
+        dots=dots,
+        state_dot=state_dot.view(vectors.shape[1:-1]),
+        eps=eps,
+        m_last_grad=m_grad,
     )
     i_grad, f_grad = i_grad.to(i.dtype), f_grad.to(f.dtype)
     if empty:
-        return q_grad, k_grad, v_grad, i_grad, f_grad, C_start, n_start, m_start.new_empty(0)
-    m_start_grad = (m_start_grad + m_start_grad_C).to(m_start.dtype)
+        C_start, n_start, m_start_grad = (m_start.new_empty(0) for _ in range(3))
+        return q_grad, k_grad, v_grad, i_grad, f_grad, C_start, n_start, m_start_grad
+    m_start_grad += (kept.start * start_grad).sum((-1, -2)).view(m_start.shape)
+    start_grad = start_grad.view(batch, heads, a, c1)
+    C_start, n_start = start_grad[..., :d_v].contiguous(), start_grad[..., d_v].contiguous()
+    m_start_grad = m_start_grad.to(m_start.dtype)
     return q_grad, k_grad, v_grad, i_grad, f_grad, C_start, n_start, m_start_grad
+
+
+def _join(C: Tensor | None, n: Tensor | None, d_v: int, out: Tensor) -> Tensor:
+    """Write C and n to states [heads, a, c']; None is zero."""
+    out.zero_()
+    if C is not None:
+        out[..., :d_v] = C.flatten(0, 1)
+    if n is not None:
+        out[..., d_v] = n.flatten(0, 1)
+    return out
+
+
+def _load_values(v: Rows, block: Block, fix: Tensor, V1: Tensor, d_v: int) -> None:
+    """Fill in values and the column of ones, each times the factor near 1 of its token."""
+    v.read(block, V1[..., :d_v], times=fix)
+    V1[..., d_v : d_v + 1] = fix
+
+
+def _steps(states: Tensor, n_heads: int) -> tuple[Tensor, ...]:
+    """States [r, a, c'] of all heads, chunk by chunk."""
+    steps: tuple[Tensor, ...] = states.unflatten(0, (n_heads, -1)).unbind(1)
+    return steps
+
+
+def _decays(gate: BlockGates, block: Block) -> tuple[Tensor, ...]:
+    """Weight of the state before every chunk in that behind it, to multiply states of all heads."""
+    return _steps(gate.decay[:, :1], block.n_heads)
+
+
+def _stretches(block: Block, n_chunks: int) -> list[slice]:
+    """The first rows of each head of a block; none of no chunks."""
+    m = block.n_chunks
+    return [slice(g * m, g * m + n_chunks) for g in range(block.n_heads)] if n_chunks else []
+
+
+def _read(block: Block, states: Tensor, before: Tensor | None) -> list[tuple[slice, Tensor]]:
+    """Rows that have a state before them, and these: a stretch a head, and its first chunk apart.
+
+    `before` are the states before the first chunk, [heads, a, c'], or None where they are empty;
+    `states` those behind every chunk.
+    """
+    m, reads = block.n_chunks, []
+    for g in range(block.n_heads):
+        first, end = g * m, (g + 1) * m
+        if before is not None:
+            reads.append((slice(first, first + 1), before[g : g + 1]))
+        if m > 1:
+            reads.append((slice(first + 1, end), states[first : end - 1]))
+    return reads
 
 
 def _denominator(dot: Tensor, floor: Tensor, eps: float) -> Tensor:

@@ -1,47 +1,43 @@
-"""How a sequence is cut into chunks and blocks, and the moves between the two layouts."""
+"""How a sequence is cut into chunks and blocks."""
 
 from dataclasses import dataclass
-
-import torch
-from torch import Tensor
 
 CHUNK = 64
 """Tokens a chunk by default: pairs cost in proportion to it, states in inverse proportion."""
 BLOCK_ROWS = 16
-"""Chunks of all heads in one product: enough to hide the calls, few enough for a CPU's cache."""
-BLOCK_ELEMENTS = 1 << 18
+"""Chunks of all heads in one block: enough to hide the calls, few enough for a CPU's cache."""
+BLOCK_ELEMENTS = 9 << 16
 """With narrow heads a block has more rows, until its largest operand has as many elements."""
-BLOCK_HEADS = 4
-"""Heads of one block; the rest goes along time, so that few states are kept. A short sequence that
-does not fill a block has more."""
 
-Group = tuple[slice, slice]
-"""Part of the batch and of the heads."""
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Block:
+    """All chunks of some heads, or some chunks of one head.
+
+    A row is one chunk of one head. In a line they are (batch, heads, chunks), and a block is a
+    stretch of it.
+    """
+
+    rows: slice
+    batch: slice
+    heads: slice  # of each of these batch rows
+    line: slice  # the same heads in a line, (batch, heads)
+    chunks: slice
+    n_heads: int  # over all its batch rows
+    n_chunks: int  # of one head
+    starts: bool  # with the first chunk
+    ends: bool  # with the last
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """How (batch, heads, time) is cut into blocks: some heads times some chunks."""
+    """How (batch, heads, time) is cut into blocks."""
 
     chunk: int  # tokens a chunk
     n_chunks: int  # chunks of one head; the last may be filled up
-    block_chunks: int  # chunks of one head in a block; the last block may have fewer
-    columns: int  # d_v, one column of ones, zeros up to a multiple of 8 (a SIMD register)
-    groups: tuple[Group, ...]  # the heads of a block; their sizes may differ
-    width: int  # heads of the largest group
-
-    def blocks(self) -> list[tuple[int, int]]:
-        """First chunk and number of chunks of every block, in order of time."""
-        firsts = range(0, self.n_chunks, self.block_chunks)
-        return [(first, min(self.block_chunks, self.n_chunks - first)) for first in firsts]
-
-
-def _slices(length: int, at_most: int) -> list[slice]:
-    """Cut `range(length)` into even slices."""
-    if length == 0:
-        return []
-    size = -(-length // -(-length // at_most))
-    return [slice(start, min(start + size, length)) for start in range(0, length, size)]
+    blocks: tuple[Block, ...]  # those of one head in order of time
+    most_rows: int  # of a block
+    most_states: int  # of a block: before every chunk, and behind the last of each head
 
 
 def default_chunk_size(time: int) -> int:
@@ -49,87 +45,52 @@ def default_chunk_size(time: int) -> int:
     return -(-time // -(-time // CHUNK))
 
 
-def plan_chunks(q: Tensor, v: Tensor, chunk_size: int) -> Plan:
-    """Cut the inputs into chunks of at most `chunk_size` and blocks that fill a cache."""
-    batch, heads, time, _ = q.shape
+def cut(time: int, chunk_size: int) -> tuple[int, int]:
+    """Tokens a chunk, and how many chunks of at most `chunk_size` a sequence has."""
     chunk = min(chunk_size, time)
-    n_chunks = -(-time // chunk)
-    columns = -(-(v.shape[-1] + 1) // 8) * 8
-    rows = max(BLOCK_ROWS, BLOCK_ELEMENTS // ((chunk + q.shape[-1]) * columns))
-    at_once = max(BLOCK_HEADS, rows // n_chunks)
-    groups = tuple(
-        (b, h)
-        for b in _slices(batch, max(1, at_once // max(1, heads)))
-        for h in _slices(heads, at_once)
+    return chunk, -(-time // chunk)
+
+
+def plan_chunks(batch: int, heads: int, time: int, d_qk: int, d_v: int, chunk_size: int) -> Plan:
+    """Cut a sequence into chunks of at most `chunk_size` and blocks that fill a cache."""
+    chunk, n_chunks = cut(time, chunk_size)
+    rows = max(BLOCK_ROWS, BLOCK_ELEMENTS // ((chunk + d_qk) * d_v))
+    block_chunks = -(-n_chunks // -(-n_chunks // rows))
+    block_heads = _heads_at_once(max(1, rows // n_chunks), heads) if heads else 1
+    blocks = tuple(
+        _block(head, min(block_heads, batch * heads - head), first, block_chunks, heads, n_chunks)
+        for head in range(0, batch * heads, block_heads)
+        for first in range(0, n_chunks, block_chunks)
     )
-    width = max((group_size(group) for group in groups), default=1)
     return Plan(
         chunk=chunk,
         n_chunks=n_chunks,
-        block_chunks=min(n_chunks, max(1, rows // width)),
-        columns=columns,
-        groups=groups,
-        width=width,
+        blocks=blocks,
+        most_rows=max((block.n_heads * block.n_chunks for block in blocks), default=1),
+        most_states=max((block.n_heads * (block.n_chunks + 1) for block in blocks), default=1),
     )
 
 
-def group_shape(group: Group) -> tuple[int, int]:
-    """Batch rows and heads of a group."""
-    batch, heads = group
-    return batch.stop - batch.start, heads.stop - heads.start
+def _heads_at_once(at_most: int, heads: int) -> int:
+    """Heads of a block: whole batch rows, or an even part of one."""
+    if at_most >= heads:
+        return at_most // heads * heads
+    return next(n for n in range(at_most, 0, -1) if heads % n == 0)
 
 
-def group_size(group: Group) -> int:
-    """Heads of a group over all its batch rows."""
-    batch, heads = group_shape(group)
-    return batch * heads
-
-
-class Chunked:
-    """A (batch, heads, time, width) tensor of any strides, read and written by blocks of chunks.
-
-    Buffers are (chunks, batch, heads, chunk, width). Behind the end, zeros are read and nothing is
-    written.
-    """
-
-    def __init__(self, tensor: Tensor, plan: Plan) -> None:
-        batch, heads, time, width = tensor.shape
-        n_full, self.rest = divmod(time, plan.chunk)
-        b, h, t, w = tensor.stride()
-        shape = (n_full, batch, heads, plan.chunk, width)
-        full = tensor.as_strided(shape, (plan.chunk * t, b, h, t, w))
-        self.blocks = full.split(plan.block_chunks)
-        if self.rest:
-            self.tail = tensor[:, :, time - self.rest :]  # [B, H, rest, w]
-            if n_full % plan.block_chunks == 0:
-                self.blocks = (*self.blocks, full[n_full:])
-
-    def load(self, to: Tensor, index: int, *, times: Tensor | None = None) -> None:
-        """Copy a block to a buffer, times another."""
-        block = self.blocks[index]
-        if block.shape[0] == to.shape[0]:
-            _write(to, block, times)
-            return
-        _write(to[:-1], block, None if times is None else times[:-1])
-        _write(to[-1, :, :, : self.rest], self.tail, self._tail_of(times))
-        to[-1, :, :, self.rest :].zero_()
-
-    def store(self, of: Tensor, index: int, *, times: Tensor | None = None) -> None:
-        """Copy a buffer, times another, to a block."""
-        block = self.blocks[index]
-        if block.shape[0] == of.shape[0]:
-            _write(block, of, times)
-            return
-        _write(block, of[:-1], None if times is None else times[:-1])
-        _write(self.tail, of[-1, :, :, : self.rest], self._tail_of(times))
-
-    def _tail_of(self, times: Tensor | None) -> Tensor | None:
-        return None if times is None else times[-1, :, :, : self.rest]
-
-
-def _write(to: Tensor, of: Tensor, factor: Tensor | None) -> None:
-    # One pass: to = of * factor, in the dtype of `to`.
-    if factor is None:
-        to.copy_(of)
-    else:
-        torch.mul(of, factor, out=to)
+def _block(head: int, n_heads: int, first: int, at_most: int, heads: int, n_chunks: int) -> Block:
+    """Heads from `head` on in the line of all, chunks from `first` on."""
+    last = min(first + at_most, n_chunks)
+    row = head * n_chunks + first
+    b, h = divmod(head, heads)
+    return Block(
+        rows=slice(row, row + n_heads * (last - first)),
+        batch=slice(b, b + max(1, n_heads // heads)),
+        heads=slice(h, h + min(n_heads, heads)),
+        line=slice(head, head + n_heads),
+        chunks=slice(first, last),
+        n_heads=n_heads,
+        n_chunks=last - first,
+        starts=first == 0,
+        ends=last == n_chunks,
+    )

@@ -1,6 +1,6 @@
 """The one door to the mLSTM cell: checks the inputs, picks a backend, says which."""
 
-from typing import Literal, get_args
+from typing import Literal, TypedDict, get_args, overload
 
 import torch
 from torch import Tensor
@@ -12,6 +12,12 @@ from allometry.kernels.contract import EPS, State, check_inputs
 from allometry.kernels.decode import decode_step
 
 Backend = Literal["auto", "reference", "chunkwise", "triton"]
+
+
+class _Shared(TypedDict):
+    chunk_size: int | None
+    normalizer_gradient: bool
+    eps: float
 
 
 def which_backend(q: Tensor, backend: Backend = "auto") -> str:
@@ -42,6 +48,36 @@ def which_backend(q: Tensor, backend: Backend = "auto") -> str:
     return "triton" if q.device.type == "cuda" and q.dtype != torch.float64 else "chunkwise"
 
 
+@overload
+def mlstm(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    i: Tensor,
+    f: Tensor,
+    *,
+    state: State | None = ...,
+    backend: Backend = ...,
+    chunk_size: int | None = ...,
+    normalizer_gradient: bool = ...,
+    eps: float = ...,
+    return_state: Literal[True] = ...,
+) -> tuple[Tensor, State]: ...
+@overload
+def mlstm(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    i: Tensor,
+    f: Tensor,
+    *,
+    state: State | None = ...,
+    backend: Backend = ...,
+    chunk_size: int | None = ...,
+    normalizer_gradient: bool = ...,
+    eps: float = ...,
+    return_state: Literal[False],
+) -> tuple[Tensor, None]: ...
 def mlstm(
     q: Tensor,
     k: Tensor,
@@ -54,7 +90,8 @@ def mlstm(
     chunk_size: int | None = None,
     normalizer_gradient: bool = True,
     eps: float = EPS,
-) -> tuple[Tensor, State]:
+    return_state: bool = True,
+) -> tuple[Tensor, State | None]:
     """Hidden states of the mLSTM cell over a sequence, and its state after the last token.
 
     Parameters
@@ -79,12 +116,15 @@ def mlstm(
         scale-invariant norm follows h.
     eps : float
         Added to the stabilised denominator.
+    return_state : bool
+        Whether the state after the last token is wanted; training has no use for it.
 
     Returns
     -------
     h : Tensor, shape (batch, heads, time, d_v), dtype of `v`
-    state : State
-        After the last token; float32, or float64 if an input is. Differentiable.
+    state : State or None
+        After the last token; float32, or float64 if an input is. Differentiable. None without
+        `return_state`.
 
     Raises
     ------
@@ -97,23 +137,20 @@ def mlstm(
     chosen = which_backend(q, backend)
     if chosen == "reference":
         with torch.autocast(q.device.type, enabled=False):
-            return reference.chunkwise(q, k, v, i, f, state, chunk_size=chunk_size or 64, eps=eps)
+            h, end = reference.chunkwise(q, k, v, i, f, state, chunk_size=chunk_size or 64, eps=eps)
+        return h, end if return_state else None
+    shared: _Shared = {
+        "chunk_size": chunk_size,
+        "normalizer_gradient": normalizer_gradient,
+        "eps": eps,
+    }
     if chosen == "triton":
         # Only here: triton has no wheel for every system that has torch.
-        from allometry.kernels.triton_ops import mlstm_triton as run
-    else:
-        run = mlstm_chunkwise
-    return run(
-        q,
-        k,
-        v,
-        i,
-        f,
-        state,
-        chunk_size=chunk_size,
-        normalizer_gradient=normalizer_gradient,
-        eps=eps,
-    )
+        from allometry.kernels.triton_ops import mlstm_triton
+
+        h, end = mlstm_triton(q, k, v, i, f, state, **shared)
+        return h, end if return_state else None
+    return mlstm_chunkwise(q, k, v, i, f, state, return_state=return_state, **shared)
 
 
 def mlstm_step(

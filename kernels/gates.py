@@ -11,12 +11,13 @@ T x T matrix of log gates never exists, nor does a maximum over it.
 
 All of it has T entries, not T x width, and is computed in float64: a sequence-long sum in float32
 would lose the digits that tell two tokens apart. After a document reset (f = -25) both w and M are
-large and their float32 rounding alone would cost 1e-5 of a weight; so what rounding takes from them
-goes, as a factor near 1, to k and q.
+large and their float32 rounding alone would cost 1e-5 of a weight. What rounding takes from w goes,
+as a factor near 1, to v and its column of ones; what it takes from M is common to all that token t
+reads, its denominator too, and goes to the smallest denominator.
 """
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -28,30 +29,20 @@ LOG_FORGET_MIN = -1e4
 """Lowest log forget gate: f = -inf would leave inf - inf, and e^-10000 is 0 in every dtype."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class BlockGates:
-    """Gate vectors of some chunks, to multiply (chunks, batch, heads, chunk, width); L a chunk."""
+class BlockGates(NamedTuple):
+    """Gate vectors of some rows, (rows, L, 1), to multiply (rows, L, width); L tokens a chunk."""
 
-    w: Tensor  # [..., 1, L]: log2 of the weight of what token s writes
-    N: Tensor  # [..., L, 1]: -M, log2 of one over what token t divides by, plus that of q's scale
-    k_fix: Tensor  # [..., L, 1]: 2^(w before rounding - w)
-    q_fix: Tensor  # [..., L, 1]: 2^(N before rounding - N)
-    floor: Tensor  # [..., L, 1]: e^-m, the smallest denominator
-    keep: Tensor  # [..., L, 1]: weight of the chunk's start state at t, times the scale, over q_fix
-    write: Tensor  # [..., L, 1]: weight of token s in the chunk's end state, over k_fix
-    decay: Tensor  # [..., L, 1]: weight of the start state in the end state, L times the same
+    w: Tensor  # log2 of the weight of what token s writes
+    N: Tensor  # -M, log2 of one over what token t divides by, plus that of q's scale
+    fix: Tensor  # 2^(w before rounding - w)
+    floor: Tensor  # e^-m, the smallest denominator, times 2^(N - N before rounding)
+    keep: Tensor  # weight of the chunk's start state at t, times the scale
+    write: Tensor  # weight of token s in the chunk's end state, over `fix`
+    decay: Tensor  # weight of the start state in the end state, L times the same
 
 
-N_VECTORS = 8
+N_VECTORS = 7
 """Gate vectors a chunk: the fields of `BlockGates`, in their order."""
-
-
-def block_gates(vectors: Tensor) -> BlockGates:
-    """Shape vectors (N_VECTORS, chunks, batch, heads, chunk, 1)."""
-    w, N, k_fix, q_fix, floor, keep, write, decay = vectors.unbind(0)
-    return BlockGates(
-        w=w.mT, N=N, k_fix=k_fix, q_fix=q_fix, floor=floor, keep=keep, write=write, decay=decay
-    )
 
 
 def _running_maximum(i: Tensor, log_forget: Tensor, m_start: Tensor) -> tuple[Tensor, Tensor]:
@@ -89,7 +80,7 @@ def chunk_gates(
 
     Returns
     -------
-    vectors : Tensor, shape (N_VECTORS, n_chunks, batch, heads, chunk)
+    vectors : Tensor, shape (N_VECTORS, batch, heads, n_chunks, chunk)
         Fields of `BlockGates`; the decay is repeated along the chunk.
     m_last : Tensor, shape (batch, heads)
     attained_at : Tensor, shape (batch, heads, time), int64
@@ -110,19 +101,18 @@ def chunk_gates(
     i, log_forget, m = (x.view(batch, heads, n_chunks, chunk) for x in (i, log_forget, m))
     b = log_forget.cumsum(-1)
     start = torch.cat([m_start, m[..., :-1, -1]], -1)[..., None]  # [B, H, NC, 1]
-    out = i.new_empty((N_VECTORS, n_chunks, batch, heads, chunk))
-    w, N, k_fix, _, floor, keep, write, decay = out.movedim(1, 3).unbind(0)
+    out = i.new_empty((N_VECTORS, batch, heads, n_chunks, chunk))
+    w, N, fix, floor, keep, write, decay = out.unbind(0)
     torch.sub(i, b, out=w)
     torch.sub(b, m, out=N).add_(log_scale)
     end = N[..., -1:] - log_scale
     decay.copy_(start + end)
-    exact = out[:2]
-    rounded = exact.to(dtype)
-    torch.sub(exact, rounded, out=out[2:4])
+    rounded = out[:2].to(dtype)
+    w_rounded, N_rounded = rounded.unbind(0)
+    torch.sub(w, w_rounded, out=fix)
     if filled:
-        k_fix.nan_to_num_(nan=0.0)  # a filled token: -inf - -inf
-    w_rounded, N_rounded = rounded.movedim(1, 3).unbind(0)
-    torch.neg(m, out=floor)
+        fix.nan_to_num_(nan=0.0)  # a filled token: -inf - -inf
+    torch.sub(N_rounded, N, out=floor).sub_(m)
     torch.add(start, N_rounded, out=keep)
     torch.add(end, w_rounded, out=write)
     out[2:].exp2_()
@@ -150,9 +140,9 @@ def gate_gradients(
     ----------
     f, attained_at : Tensor, shape (batch, heads, time)
         As in `chunk_gates`.
-    dots : Tensor, shape (3, n_chunks, batch, heads, chunk)
+    dots : Tensor, shape (3, batch, heads, n_chunks, chunk)
         q . dq, k . dk, and r = h . g, which m_t meets through eps.
-    state_dot : Tensor, shape (n_chunks, batch, heads)
+    state_dot : Tensor, shape (batch, heads, n_chunks)
         X of every chunk.
     eps : float
         Added to the denominator.
@@ -166,15 +156,14 @@ def gate_gradients(
         The part of it that arrives as a maximum.
     """
     batch, heads, time = f.shape
-    dots = dots.movedim(1, 3).contiguous().double()
-    q_dot, k_dot, r = dots.unbind(0)  # [B, H, NC, L]
+    q_dot, k_dot, r = dots.double().unbind(0)  # [B, H, NC, L]
     b_grad = q_dot - k_dot
-    b_grad.select(-1, -1).add_(state_dot.movedim(0, 2))
+    b_grad.select(-1, -1).add_(state_dot)
     in_chunk = b_grad.flip(-1).cumsum(-1).flip(-1)
     i_grad, r, in_chunk = (x.flatten(2)[..., :time] for x in (k_dot, r, in_chunk))
     m_grad = r.mul_(-eps)
     last = m_grad.select(-1, -1)
-    last.sub_(state_dot[-1])  # the state's scale: C = e^-m times what does not know m
+    last.sub_(state_dot[..., -1])  # the state's scale: C = e^-m times what does not know m
     if m_last_grad is not None:
         last.add_(m_last_grad)
     # One slot before the first token takes what the initial state attains.

@@ -56,25 +56,33 @@ class MLSTM(nn.Module):
         self.head_norm = HeadNorm(shape.n_heads, shape.head_dim_v, shape.norm_eps)
         self.out = nn.Linear(v, shape.d_model, bias=False)
 
-    def forward(
-        self,
-        x: Tensor,
-        *,
-        document_starts: Tensor | None = None,
-        padding: Tensor | None = None,
-    ) -> tuple[Tensor, State]:
-        """Output of the layer, shape of `x` (batch, time, d_model), and the state after it.
+    def forward(self, x: Tensor, *, document_starts: Tensor | None = None) -> Tensor:
+        """Output of the layer, shape of `x` (batch, time, d_model).
 
         Parameters
         ----------
         x : Tensor, shape (batch, time, d_model)
-        document_starts, padding : Tensor of bool, shape (batch, time), optional
-            Where the state is reset before the token, and where a token leaves it as it is.
+        document_starts : Tensor of bool, shape (batch, time), optional
+            Where the state is reset before the token.
+        """
+        cell = self.cell_inputs(x)
+        f = cell.f
+        if document_starts is not None:
+            f = f.masked_fill(document_starts[:, None], RESET)
+        h, _ = mlstm(cell.q, cell.k, cell.v, cell.i, f, return_state=False)
+        return self.output(h.transpose(1, 2), cell.o)
+
+    def prefill(self, x: Tensor, padding: Tensor | None) -> tuple[Tensor, State]:
+        """Output of the layer and the state after `x`.
+
+        Parameters
+        ----------
+        x : Tensor, shape (batch, time, d_model)
+        padding : Tensor of bool, shape (batch, time), or None
+            Where a token leaves the state as it is.
         """
         cell = self.cell_inputs(x)
         i, f = cell.i, cell.f
-        if document_starts is not None:
-            f = f.masked_fill(document_starts[:, None], RESET)
         if padding is not None:
             i = i.masked_fill(padding[:, None], -NOTHING)
             f = f.masked_fill(padding[:, None], NOTHING)

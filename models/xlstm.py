@@ -41,7 +41,7 @@ class XLSTMBlock(nn.Module):
 
     def forward(self, x: Tensor, document_starts: Tensor | None) -> Tensor:
         """Shape of `x`, (batch, time, d_model)."""
-        mixed, _ = self.mixer(self.mixer_norm(x), document_starts=document_starts)
+        mixed = self.mixer(self.mixer_norm(x), document_starts=document_starts)
         return self.finish(x + mixed)
 
     def finish(self, x: Tensor) -> Tensor:
@@ -133,7 +133,7 @@ class XLSTM(nn.Module):
         x = self.embedding(tokens)
         states = []
         for block in self.blocks:
-            mixed, state = block.mixer(block.mixer_norm(x), padding=padding)
+            mixed, state = block.mixer.prefill(block.mixer_norm(x), padding)
             states.append(state)
             x = block.finish(x + mixed)
         return self.logits(self.final_norm(last_real(x, lengths))), RecurrentState(

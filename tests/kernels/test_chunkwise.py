@@ -5,8 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from allometry.kernels import mlstm, reference
-from allometry.kernels.gates import chunk_gates
+from allometry.kernels import chunkwise_plan, mlstm, reference
+from allometry.kernels.chunkwise_blocks import KeptSize
+from allometry.kernels.gates import BlockGates, chunk_gates
 
 KINDS = ("study", "wide", "input 20", "forget -120", "forget 50", "resets")
 EPS32 = torch.finfo(torch.float32).eps
@@ -58,6 +59,49 @@ def test_gradients_are_those_of_the_float64_recurrence(
         assert float((grad - true).abs().max()) < 1e-8 * scale, name
 
 
+@pytest.mark.parametrize("time", [40, 43])
+@pytest.mark.parametrize(("rows", "heads"), [(1, 2), (3, 3), (5, 2), (16, 4), (22, 6), (200, 6)])
+@pytest.mark.parametrize("from_state", [False, True])
+@pytest.mark.parametrize("transposed", [False, True])
+def test_blocks_of_any_size_and_strides_are_exact(
+    draw, run_with_gradients, error, monkeypatch, time, rows, heads, from_state, transposed
+):
+    # In order: one chunk; some chunks of a head; a head; whole batch rows; part of one; all.
+    monkeypatch.setattr(chunkwise_plan, "BLOCK_ROWS", rows)
+    monkeypatch.setattr(chunkwise_plan, "BLOCK_ELEMENTS", 0)
+    inputs, state = draw(4, (3, heads, time, 5, 7))
+    if transposed:  # as a model's projections are
+        inputs = [x.transpose(1, 2).contiguous().transpose(1, 2) for x in inputs]
+    start = state if from_state else None
+    truth, truth_grads = run_with_gradients(reference.recurrent, inputs, start)
+    outputs, grads = run_with_gradients(chunkwise(8), inputs, start)
+    assert max(map(error, outputs, truth)) < 1e-11
+    assert max(map(error, grads, truth_grads)) < 1e-9
+    with torch.no_grad():  # one block's room, used again
+        h, (C, n, m) = chunkwise(8)(*inputs, start)
+    scale = m.exp()[..., None]
+    assert all(map(torch.equal, (h, C * scale[..., None], n * scale), outputs))
+
+
+@pytest.mark.parametrize("backend", ["reference", "chunkwise"])
+def test_hidden_states_do_not_depend_on_whether_the_state_is_asked_for(draw, backend):
+    inputs, start = draw(6, (2, 3, 40, 5, 7))
+    leaves = [x.requires_grad_() for x in (*inputs, *start)]
+    results = []
+    for return_state in (True, False):
+        h, state = mlstm(
+            *leaves[:5],
+            state=tuple(leaves[5:]),
+            backend=backend,
+            chunk_size=8,
+            return_state=return_state,
+        )
+        assert (state is None) is not return_state
+        results.append((h, *torch.autograd.grad(h.square().sum(), leaves)))
+    for with_state, without in zip(*results, strict=True):
+        assert torch.equal(with_state, without)
+
+
 @pytest.mark.parametrize("time", [300, 512, 700])
 @pytest.mark.parametrize("chunk_size", [128, 256, 512])
 def test_long_chunks_are_exact_too(draw, run_with_gradients, error, time, chunk_size):
@@ -85,10 +129,11 @@ def test_gradcheck_without_and_with_a_norm_behind(draw, behind_norm):
 
 def test_gradcheck_meets_both_sides_of_the_floor(draw):
     inputs, state = draw(5, (1, 2, 7, 3, 4))
-    options = (3, True, 1e-6, False, True)
-    *_, dot = torch.ops.allometry.mlstm_chunkwise(*inputs, *state, *options)
+    options = (3, True, 1e-6, False, True, True)
+    *_, kept = torch.ops.allometry.mlstm_chunkwise(*inputs, *state, *options)
+    dot = KeptSize(starts=2, rows=6, chunk=3, d_qk=3, d_v=4).fields(kept).dot
     vectors, _, _ = chunk_gates(inputs[3], inputs[4], state[2], 3, 1.0, torch.float64)
-    floor = vectors[4]  # the order of BlockGates
+    floor = vectors[BlockGates._fields.index("floor")]
     above = (dot.view_as(floor).abs() > floor).float().mean()
     assert 0.2 < float(above) < 0.8
 
@@ -310,10 +355,10 @@ def test_half_precision_rounds_only_what_goes_in_and_out(draw, error, dtype):
 def test_kept_statistics_are_float32_for_half_inputs(draw):
     (q, k, v, i, f), state = draw(19, (1, 2, 40, 8, 8), dtype=torch.float32)
     outputs = torch.ops.allometry.mlstm_chunkwise(
-        q.bfloat16(), k.bfloat16(), v.bfloat16(), i, f, *state, 16, True, 1e-6, False, True
+        q.bfloat16(), k.bfloat16(), v.bfloat16(), i, f, *state, 16, True, 1e-6, False, True, True
     )
     floats = [x.dtype for x in outputs[1:] if x.is_floating_point()]  # all but `attained_at`
-    assert floats == [torch.float32] * 7
+    assert floats == [torch.float32] * 5
 
 
 @pytest.mark.slow
@@ -347,7 +392,7 @@ def test_the_op_passes_torch_opcheck(draw):
     inputs, state = draw(21, (2, 2, 20, 4, 6), dtype=torch.float32)
     leaves = [x.requires_grad_() for x in (*inputs, *state)]
     op = torch.ops.allometry.mlstm_chunkwise
-    torch.library.opcheck(op, (*leaves, 8, True, 1e-6, False, True))
+    torch.library.opcheck(op, (*leaves, 8, True, 1e-6, False, True, True))
 
 
 def test_no_state_is_the_empty_state(draw):
@@ -381,6 +426,6 @@ def test_what_is_kept_is_no_more_than_the_inputs_and_hardly_any_without_a_backwa
     inputs, state = draw(22, (1, 4, 2048, 64, 128), dtype=torch.float32)
     total = sum(x.numel() for x in inputs)
     for keep, most in ((True, 1.1), (False, 0.2)):
-        options = (64, True, 1e-6, False, keep)
-        *_, states, pairs, dot = torch.ops.allometry.mlstm_chunkwise(*inputs, *state, *options)
-        assert sum(x.numel() for x in (states, pairs, dot)) < most * total
+        options = (64, True, 1e-6, False, keep, True)
+        *_, kept = torch.ops.allometry.mlstm_chunkwise(*inputs, *state, *options)
+        assert kept.numel() < most * total
