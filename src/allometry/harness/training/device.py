@@ -1,6 +1,7 @@
 """Where a run computes: device, precision, peak, and the processes it shares the work with."""
 
 import atexit
+import gc
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -67,11 +68,22 @@ def joined(config: TrainConfig) -> Iterator[World]:
             torch.cuda.set_device(device)
         if not dist.is_initialized():
             dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-            atexit.register(dist.destroy_process_group)
+            atexit.register(_leave)
     size = dist.get_world_size() if dist.is_initialized() else 1
     rank = dist.get_rank() if dist.is_initialized() else 0
     with _threads(config.threads):
         yield _world(config, device, rank, size)
+
+
+def _leave() -> None:
+    """Leave the other processes while the interpreter is whole.
+
+    What still holds tensors in flight would else be torn down with it, which can abort a process
+    whose work is done.
+    """
+    gc.collect()
+    dist.destroy_process_group()
+    gc.collect()
 
 
 def _world(config: TrainConfig, device: torch.device, rank: int, size: int) -> World:
