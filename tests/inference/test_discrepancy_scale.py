@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
-from allometry.inference.discrepancy import covariance
+from allometry.errors import InputError
+from allometry.inference.discrepancy import condition, covariance
 from allometry.inference.discrepancy_scale import learn_scale, prior_scale
-from allometry.inference.drift import STUDIES_LOG_SD
+from allometry.inference.drift import STUDIES_LOG_SD, Drift
+from allometry.inference.residuals import RunResiduals
 
 MEDIAN = 0.035
 NOISE = 0.003
@@ -68,3 +70,26 @@ def test_nothing_learned_is_the_prior():
     assert found.scale == pytest.approx(MEDIAN, rel=0.02)
     # The grid ends at 1/12 and 8 medians.
     assert found.log_sd == pytest.approx(prior_scale(MEDIAN).log_sd, rel=0.05)
+
+
+def test_a_wider_prior_leaves_more_open_and_lets_a_study_say_more():
+    nothing = np.zeros(1), np.ones(1), np.ones((1, 1)), np.zeros((1, 1))
+    # A normal cut at 1/12 and 8 medians, near two and a half standard deviations.
+    assert learn_scale(*nothing, scale=MEDIAN, log_sd=0.9).log_sd == pytest.approx(0.9, rel=0.1)
+    rng = np.random.default_rng(4)
+    inputs = study(rng, scale=5 * MEDIAN)
+    known, open_ = (learn_scale(*inputs, scale=MEDIAN, log_sd=sd) for sd in (STUDIES_LOG_SD, 0.9))
+    assert MEDIAN < known.scale < open_.scale
+
+
+@pytest.mark.parametrize("wrong", [{"scale": -0.1}, {"shared": 1.5}, {"log_sd": 0.0}])
+def test_a_drift_that_cannot_be_is_refused(wrong):
+    with pytest.raises(InputError, match="log_sd positive"):
+        Drift(**{"scale": MEDIAN} | wrong)
+
+
+def test_a_fit_passes_its_drift_on():
+    place, group = np.zeros((2, 2)), np.zeros(2, dtype=np.int64)
+    nothing = RunResiduals(residual=np.zeros(2), variance=np.ones(2))
+    told = condition(place, group, nothing, Drift(scale=MEDIAN, log_sd=0.9))
+    assert told.scale == prior_scale(MEDIAN, log_sd=0.9)

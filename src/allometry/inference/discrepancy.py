@@ -193,7 +193,7 @@ def _residuals(posterior: "Posterior") -> Residuals:
 
 def condition(place: Array, group: Indices, found: RunResiduals, drift: Drift) -> Residuals:
     """The discrepancy given residuals of the runs of groups at places."""
-    scale = prior_scale(drift.scale)
+    scale = prior_scale(drift.scale, log_sd=drift.log_sd)
     if drift.scale > 0 and found.slopes is not None:
         scale = _learned(place, group, found, found.slopes, drift)
     cells = cells_of(place, group, found.variance)
@@ -227,6 +227,7 @@ def _learned(
         _correlation(cells.average(place), cells.group, drift.shared),
         np.concatenate(own, axis=1),
         scale=drift.scale,
+        log_sd=drift.log_sd,
         spare=(len(residual) - len(mean), float(squares.sum())),
     )
 

@@ -46,9 +46,9 @@ class StudyScale:
     noise: float = 1.0
 
 
-def prior_scale(scale: float) -> StudyScale:
+def prior_scale(scale: float, *, log_sd: float = STUDIES_LOG_SD) -> StudyScale:
     """Scale of a study that says nothing of its own."""
-    return StudyScale(scale=scale, log_sd=STUDIES_LOG_SD)
+    return StudyScale(scale=scale, log_sd=log_sd)
 
 
 def learn_scale(
@@ -58,6 +58,7 @@ def learn_scale(
     slopes: Array,
     *,
     scale: float,
+    log_sd: float = STUDIES_LOG_SD,
     spare: tuple[int, float] = (0, 0.0),
 ) -> StudyScale:
     """Posterior of the scale given residuals of log loss.
@@ -70,8 +71,8 @@ def learn_scale(
         Of the discrepancy between cells.
     slopes : ndarray, shape (cell, coefficient)
         Change of log loss with each coefficient of the law, of each group apart.
-    scale : float
-        Median of the prior over studies.
+    scale, log_sd : float
+        Median of the prior over studies, and its log sd.
     spare : (int, float)
         How many residuals the averages leave, and the sum of their squares over their variance:
         they tell the noise.
@@ -93,7 +94,7 @@ def learn_scale(
         return float(-0.5 * (volume + left + count * np.log(noise) + squares / noise))
 
     tried = np.asarray([[log_likelihood(scale * s, noise) for noise in NOISES] for s in SCALES])
-    tried -= 0.5 * (np.log(SCALES) / STUDIES_LOG_SD)[:, None] ** 2
+    tried -= 0.5 * (np.log(SCALES) / log_sd)[:, None] ** 2
     weights = np.exp(tried - tried.max())
     weights /= weights.sum()
     logs = np.log(scale * SCALES)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from allometry.errors import InputError
+
 STUDIES_LOG_SD = 0.45
 """Log sd of the scale between studies: it lies within a factor two of its median in most."""
 
@@ -24,15 +26,22 @@ class Drift:
     Attributes
     ----------
     scale : float
-        Median over studies of the standard deviation of log loss; between studies it is log-normal
-        with `STUDIES_LOG_SD`. A study's own runs tell its scale
-        (`allometry.inference.discrepancy_scale`).
+        Median over studies of the standard deviation of log loss, about which they are log-normal.
+        A study's own runs tell its scale (`allometry.inference.discrepancy_scale`).
     shared : float
         Correlation of the discrepancy between two groups of one study, 0 to 1.
+    log_sd : float
+        Log sd of the scale between studies.
     """
 
     scale: float
     shared: float = 0.5
+    log_sd: float = STUDIES_LOG_SD
+
+    def __post_init__(self) -> None:
+        if not (self.scale >= 0 and 0 <= self.shared <= 1 and self.log_sd > 0):
+            what = f"scale must be at least 0, shared 0 to 1 and log_sd positive, got {self}"
+            raise InputError(what, where="drift")
 
 
 def default_drift(n_groups: int) -> Drift:
