@@ -1,13 +1,12 @@
 r"""The mLSTM cell on any device in plain matrix products, linear in T, with its exact gradient.
 
 A sequence is cut into chunks of L tokens: pairs of tokens inside a chunk, a matrix state between
-chunks. Chunks are processed a block at a time, so that a block's products stay in a CPU's cache,
-and the state at a block's start is all that is kept for the backward pass, which repeats the rest.
+chunks. Chunks are processed a block at a time, so that a block's products stay in a CPU's cache.
 
     time     0 ... L ... 2L ... 3L ... 4L ... T
     block    |      0      |      1      |  2 #   # filled up, reads 0
     chunk    |  0   |  1   |  2   |  3   |  4 #
-    kept     C             C             C
+    kept            C      C      C      C        for the backward pass, with the pairs' weights
 
 The normaliser is one more value: with a column of ones beside v, n is the last column of C, and
 its product with q is the last column of the output. Derivation: docs/kernels.md.
