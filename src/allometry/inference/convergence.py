@@ -66,6 +66,11 @@ class Statistics(NamedTuple):
     tail: float
 
     @property
+    def least(self) -> float:
+        """The smaller of the effective draws."""
+        return min(self.bulk, self.tail)
+
+    @property
     def enough(self) -> bool:
         """Whether they meet the limits on R-hat and effective draws."""
         return self.rhat <= MAX_RHAT and min(self.bulk, self.tail) >= MIN_ESS

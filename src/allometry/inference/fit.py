@@ -31,6 +31,7 @@ from allometry.inference.importing import (
 from allometry.inference.informative import irreducible_above_smallest, require_informative
 from allometry.inference.loss_priors import LossPriors, default_priors
 from allometry.inference.posterior import Posterior
+from allometry.inference.recentring import centred_where_precise
 from allometry.inference.record import Record
 from allometry.inference.sampling import (
     DEFAULT_SAMPLER,
@@ -137,6 +138,7 @@ def fit(
         centred = centring(law, program.structure, groups.runs_per_group)
         weak = replace(chosen.arrays(), imported=blocks)
         data = Data(runs=arrays, priors=weak, centred=centred)
+        data = centred_where_precise(program, data, groups.runs_per_group, seed=seed)
         modes, (chains, method, k_hat) = climb_and_draw(program, data, sampler, seed, progress)
         tell(progress, "deriving quantities", 0, 0)
         n_runs = len(checked.table)

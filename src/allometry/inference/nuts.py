@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import numpy.typing as npt
 
-from allometry.inference.convergence import Statistics, chain_statistics
+from allometry.inference.convergence import MIN_ESS, Statistics, chain_statistics
 from allometry.inference.coordinates import Density
 from allometry.inference.mode import evaluator
 from allometry.inference.whitening import Whitening
@@ -22,6 +22,10 @@ SEGMENT = 25
 GROWTH = 0.5
 LONGEST = 5
 """Chains that fall short go on for half as long again, up to five times the wanted draws."""
+
+HOPELESS_CUT, HOPELESS = 0.1, MIN_ESS / 2
+"""Chains do not go on if more than a tenth of their draws are cut off at the largest tree and, at
+this rate, not half of the wanted effective draws will be there at the longest."""
 
 MAX_TREE_DEPTH = 10
 START_SPREAD = 0.8
@@ -57,6 +61,12 @@ class ChainDraws:
     step_size: npt.NDArray[np.float64]
     effective: float | None = None
     statistics: Statistics | None = None
+
+
+def hopeless(steps: npt.NDArray[np.int64], statistics: Statistics, *, longest: int) -> bool:
+    """Whether chains of these leapfrog steps (chain, draw) would still fall short when longest."""
+    cut = float((steps >= 2**MAX_TREE_DEPTH - 1).mean())
+    return cut > HOPELESS_CUT and statistics.least * longest < HOPELESS * steps.shape[1]
 
 
 @lru_cache(maxsize=16)
@@ -187,6 +197,8 @@ def sample(
         x = stacked(0)
         statistics = chain_statistics(x) if until_enough else None
         while statistics and not statistics.enough and x.shape[1] < LONGEST * draws:
+            if hopeless(stacked(2), statistics, longest=LONGEST * draws):
+                break  # minutes more would change nothing: the verdict says why
             more = math.ceil(GROWTH * x.shape[1] / SEGMENT)
             total += chains * more * SEGMENT
             list(pool.map(partial(run, segments=more), range(chains)))

@@ -11,7 +11,6 @@ import numpy.typing as npt
 
 from allometry.errors import InputError
 from allometry.inference.convergence import (
-    AGREEMENT_NATS,
     Convergence,
     judge,
     judge_modes,
@@ -31,6 +30,9 @@ CAREFUL_TARGET = 0.98
 
 FIRST_CLIMB = 8192
 """Runs above which a thinned table is climbed first."""
+
+ANOTHER_PLACE_NATS = 1.0
+"""A mode so much higher than the sampled one is sampled instead; less is the same ridge."""
 
 Stage = Callable[[str, int, int], None]
 """Called with what is being done, steps done, and steps in all (0: unknown)."""
@@ -119,7 +121,7 @@ def climb_and_draw(
         drawn = _draw(best, program, data, sampler, seed, progress)
         modes = [best, *(task.result() for task in climbing)]
     highest = max(modes, key=lambda mode: mode.log_posterior)
-    if highest.log_posterior > best.log_posterior + AGREEMENT_NATS:
+    if highest.log_posterior > best.log_posterior + ANOTHER_PLACE_NATS:
         drawn = _draw(highest, program, data, sampler, seed, progress)
     return modes, drawn
 
