@@ -4,9 +4,8 @@ Log loss is the law plus a smooth discrepancy, a Gaussian process over
 
 .. math:: c = \log_{10}(N D), \qquad r = \log_{10}(D / N),
 
-with a Matérn 3/2 covariance of the drift's scale, `LENGTH_FLOPS` decades long in c and
-`LENGTH_RATIO` in r. Under a law that reads epochs so does the discrepancy, over `LENGTH_EPOCHS`
-decades: what over-fitted runs say is not said of fresh text. A share of it is common to all groups
+with a Matérn 5/2 covariance of the drift's scale, `LENGTH` decades long in both. Under a law that
+reads epochs so does the discrepancy, over `LENGTH_EPOCHS` decades: what over-fitted runs say is not said of fresh text. A share of it is common to all groups
 of the study (Kennedy and O'Hagan 2001).
 Conditioned on the residuals of the fitted runs it follows them where there are runs (a law that is
 off near the largest runs is off just beyond them), goes on with their slope for a while, and
@@ -33,8 +32,7 @@ if TYPE_CHECKING:
 Array = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
 
-LENGTH_FLOPS = 4.0
-LENGTH_RATIO = 5.0
+LENGTH = 3.0
 """Decades over which the discrepancy changes, in c and in r."""
 
 LENGTH_EPOCHS = 1.0
@@ -93,10 +91,11 @@ class Residuals:
 
 def covariance(a: Array, b: Array) -> Array:
     """Correlation of the discrepancy between places, shape (a, b)."""
-    lengths = np.asarray([LENGTH_FLOPS, LENGTH_RATIO, LENGTH_EPOCHS])[: a.shape[1]]
+    lengths = np.asarray([LENGTH, LENGTH, LENGTH_EPOCHS])[: a.shape[1]]
     steps = (a[:, None] - b[None]) / lengths
-    scaled = np.sqrt(3.0 * (steps**2).sum(axis=-1))
-    return np.asarray((1.0 + scaled) * np.exp(-scaled))
+    squares = 5.0 * (steps**2).sum(axis=-1)
+    root = np.sqrt(squares)
+    return np.asarray((1.0 + root + squares / 3.0) * np.exp(-root))
 
 
 def places(posterior: "Posterior", params: Array, tokens: Array, epochs: Array | None) -> Array:
