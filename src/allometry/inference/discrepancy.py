@@ -5,8 +5,8 @@ Log loss is the law plus a smooth discrepancy, a Gaussian process over
 .. math:: c = \log_{10}(N D), \qquad r = \log_{10}(D / N),
 
 with a Matérn 5/2 covariance of the drift's scale, `LENGTH` decades long in both. Under a law that
-reads epochs so does the discrepancy, over `LENGTH_EPOCHS` decades: what over-fitted runs say is not said of fresh text. A share of it is common to all groups
-of the study (Kennedy and O'Hagan 2001).
+reads epochs so does the discrepancy, over `LENGTH_EPOCHS` decades: what over-fitted runs say is not
+said of fresh text. A share of it is common to all groups of the study (Kennedy and O'Hagan 2001).
 Conditioned on the residuals of the fitted runs it follows them where there are runs (a law that is
 off near the largest runs is off just beyond them), goes on with their slope for a while, and
 forgets them far away, where its standard deviation has grown to the scale. So the distance of a
