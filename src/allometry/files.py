@@ -70,3 +70,19 @@ def check_writable(path: Path) -> None:
     except OSError as error:
         what = f"cannot be written: {error.strerror or error}"
         raise InputError(what, where=str(path), hint="Name another place.") from error
+
+
+def check_folder(folder: Path) -> None:
+    """`check_writable` of a folder that files are to be written into; it may be missing.
+
+    Raises
+    ------
+    InputError
+        If it is a file, or nothing can be written in it.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise InputError("is a file", where=str(folder), hint="Name a folder.")
+    try:
+        check_writable(folder / "file")
+    except InputError as error:
+        raise InputError(error.what, where=str(folder), hint=error.hint) from error

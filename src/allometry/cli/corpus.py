@@ -7,6 +7,7 @@ from cyclopts import Parameter
 
 from allometry.cli.output import emit, stderr
 from allometry.errors import InputError
+from allometry.files import check_folder
 
 
 def build_command(
@@ -74,6 +75,7 @@ def build_command(
 
     if demo and inputs:
         raise InputError("--demo takes no inputs", hint="Leave out --demo, or the inputs.")
+    check_folder(output)
     if demo:
         text = demo_text(demo)
         inputs = [write_demo_documents(demo, output / "source")]

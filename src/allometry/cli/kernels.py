@@ -6,14 +6,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
+from cyclopts.validators import Number
 
-from allometry.cli.asking import Seed
+from allometry.cli.asking import Seed, check_picture
 from allometry.cli.output import emit, stderr
 from allometry.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
     import torch
+
+Positive = Annotated[int, Parameter(validator=Number(gte=1))]
+
+
+def _all_positive(_type: object, values: list[int] | None) -> None:
+    if small := [value for value in values or () if value < 1]:
+        raise ValueError(f"Must be at least 1, got {small[0]}.")
 
 
 def check_command(
@@ -80,13 +88,13 @@ def check_command(
 def bench_command(
     *,
     device: str = "auto",
-    time: Annotated[list[int] | None, Parameter(negative=())] = None,
-    batch_size: int | None = None,
-    heads: int | None = None,
+    time: Annotated[list[int] | None, Parameter(negative=(), validator=_all_positive)] = None,
+    batch_size: Positive | None = None,
+    heads: Positive | None = None,
     width: Annotated[list[str] | None, Parameter(negative=())] = None,
-    chunk_size: Annotated[list[int] | None, Parameter(negative=())] = None,
+    chunk_size: Annotated[list[int] | None, Parameter(negative=(), validator=_all_positive)] = None,
     dtype: Literal["bfloat16", "float16", "float32"] | None = None,
-    repeats: int = 10,
+    repeats: Positive = 10,
     output: Annotated[Path | None, Parameter(name=["-o", "--output"])] = None,
     json: bool = False,
 ) -> int:
@@ -120,6 +128,7 @@ def bench_command(
 
     from allometry.kernels.bench import CPU_SHAPES, STUDY_SHAPES, bench_kernels
 
+    check_picture(output)
     where = _device(device)
     base = STUDY_SHAPES if where.type == "cuda" else CPU_SHAPES
     options = {"batch": batch_size, "heads": heads, "dtype": dtype}

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
+from cyclopts.validators import Number
 
 from allometry.cli.output import emit, stderr
 from allometry.cli.sweep_display import rows_to_show, sweep_display
@@ -25,7 +26,7 @@ def run_command(
     executor: Literal["local", "ray", "slurm"] = "local",
     workers: int = 0,
     threads: int = 1,
-    gpus: int = 0,
+    gpus: Annotated[int, Parameter(validator=Number(gte=0))] = 0,
     address: str = "",
     option: Annotated[list[str] | None, Many] = None,
     setting: Annotated[list[str] | None, Parameter(name="--set", consume_multiple=True)] = None,
@@ -77,6 +78,13 @@ def run_command(
         run_sweep,
     )
 
+    chosen: Executor
+    if executor == "ray":
+        chosen = RayExecutor(address=address, workers=workers, gpus=gpus)
+    elif executor == "slurm":
+        chosen = SlurmExecutor(workers=workers or 1, gpus=gpus, options=_pairs(option))
+    else:
+        chosen = LocalExecutor(workers=workers)
     folder = open_sweep(
         read_plan(plan),
         output,
@@ -87,13 +95,6 @@ def run_command(
     )
     if retry_failed:
         folder.forget_failures()
-    chosen: Executor
-    if executor == "ray":
-        chosen = RayExecutor(address=address, workers=workers, gpus=gpus)
-    elif executor == "slurm":
-        chosen = SlurmExecutor(workers=workers or 1, gpus=gpus, options=_pairs(option))
-    else:
-        chosen = LocalExecutor(workers=workers)
     status = SweepStatus(folder)
     # Under nohup or a shell's & SIGINT is ignored: kill -INT shall stop a sweep there as well.
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -7,6 +7,7 @@ from cyclopts import Parameter
 
 from allometry.cli.output import emit, stderr
 from allometry.errors import InputError
+from allometry.files import check_folder, check_writable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -112,8 +113,16 @@ def plan_command(
         require_price,
         write_plan,
     )
+    from allometry.observations.writing import table_ending
 
     # What costs nothing to check comes before the plan, and before hours of a probe.
+    table_ending(output)
+    check_writable(output)
+    if lr_probe is not None:
+        check_folder(lr_probe)
+    if lost := [budget for budget in seeds_at or () if budget not in (budgets or ())]:
+        what = f"{lost[0]:g} is none of the --budgets"
+        raise InputError(what, where="--seeds-at", hint="It names some of them.")
     priced_on = device_named(device, mfu=mfu, flops_per_second=flops_per_second, threads=threads)
     require_price(price_per_hour)
     before = None if add is None else read_plan(add)
@@ -246,7 +255,7 @@ def _recipe(
 
         vocab_size = read_manifest(corpus).vocab_size
     return Recipe(
-        vocab_size=vocab_size or VOCAB_SIZE,
+        vocab_size=VOCAB_SIZE if vocab_size is None else vocab_size,
         batch_tokens=batch_tokens,
         learning_rates=_rates(learning_rate or []),
         seeds=tuple(seeds),

@@ -9,9 +9,15 @@ from cyclopts import Parameter
 
 from allometry.cli.output import emit, stderr
 from allometry.errors import InputError
+from allometry.files import check_folder
 
 if TYPE_CHECKING:
     from allometry.harness.training import TrainConfig
+
+MOST_TOKENS = 1e30
+
+FAR = 10.0
+"""A shape so many times smaller or larger than was asked for is not what was meant."""
 
 
 def train_command(
@@ -95,6 +101,7 @@ def train_command(
     """
     from allometry.harness.training import train
 
+    check_folder(output)
     given = {
         "context_length": context_length,
         "batch_size": batch_size,
@@ -133,7 +140,10 @@ def _config_fields(
 ) -> dict[str, Any]:
     from allometry.harness.files import read_json
 
-    fields = dict(read_json(path)) if path else {}
+    fields = read_json(path) if path else {}
+    if not isinstance(fields, dict):
+        what = "not a run's config: no fields by name"
+        raise InputError(what, where=str(path), hint="Give the config.json of a run's folder.")
     fields |= {name: value for name, value in given.items() if value is not None}
     if params is not None:
         fields["shape"] = _shape(architecture, params, fields.get("corpus"))
@@ -150,6 +160,9 @@ def _shape(architecture: str, params: float, corpus: str | None) -> dict[str, An
         raise InputError("--params needs --corpus, which says the vocabulary")
     vocab_size = read_manifest(Path(corpus)).vocab_size
     choice = choose_shape(architecture, params, vocab_size=vocab_size)
+    if not params / FAR <= choice.params <= params * FAR:
+        what = f"no shape near {params:g} params; the nearest has {choice.params:,}"
+        raise InputError(what, where="--params", hint="allometry account shows shapes.")
     if choice.extrapolated:
         said = (
             f"warning: the shapes end before {params:,.0f} params; this one has {choice.params:,}"
@@ -171,6 +184,9 @@ def _config(fields: dict[str, Any], tokens: float | None, *, where: str) -> "Tra
         hint += "and --steps or --tokens."
         raise InputError(f"not given: {names}", where=where, hint=hint)
     if tokens is not None:
+        if not 0 < tokens <= MOST_TOKENS:
+            what = f"must be positive and at most {MOST_TOKENS:g}, got {tokens:g}"
+            raise InputError(what, where="--tokens")
         step_tokens = fields["context_length"] * fields["batch_size"]
         fields["steps"] = max(1, round(tokens / step_tokens))
     if fields.get("learning_rate") is None:

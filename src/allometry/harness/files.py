@@ -60,12 +60,14 @@ def read_json(path: Path) -> Any:
     Raises
     ------
     InputError
-        If it is missing or is not JSON.
+        If it is missing, cannot be read, or is not JSON.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise InputError("no such file", where=str(path)) from error
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", where=str(path)) from error
     except ValueError as error:
         raise InputError(f"not valid JSON: {error}", where=str(path)) from error
 

@@ -24,14 +24,20 @@ def write_table(table: pd.DataFrame, path: Path) -> Path:
     InputError
         If the ending is another, or the place cannot be written.
     """
+    kind = table_ending(path)
+    with writing(path) as partial:
+        _write(table, partial, kind)
+    return path
+
+
+def table_ending(path: Path) -> str:
+    """The ending that says how a table is written, or an `InputError`."""
     kind = "".join(path.suffixes[-2:]) if path.suffix == ".gz" else path.suffix
     if kind not in (".csv", ".csv.gz", ".parquet", ".jsonl"):
         what = f"cannot write {kind or 'a file without an ending'}"
         hint = "Name the output .csv, .csv.gz, .parquet or .jsonl."
         raise InputError(what, where=str(path), hint=hint)
-    with writing(path) as partial:
-        _write(table, partial, kind)
-    return path
+    return kind
 
 
 def _write(table: pd.DataFrame, path: Path, kind: str) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from allometry.errors import InputError
+from allometry.files import check_folder
 from allometry.harness.corpus.documents import in_validation, input_files, read_pieces
 from allometry.harness.corpus.manifest import (
     ITEM_BYTES,
@@ -118,11 +119,14 @@ def build_corpus(
     RunError
         If the disk is full.
     """
+    if workers < 1:
+        raise InputError(f"workers must be at least 1, got {workers}")
     options = options or CorpusOptions()
     report = report or (lambda stage, characters: None)
     files = input_files(inputs)
     if not files:
         raise InputError("no input: name a text, JSONL or Parquet file or a folder of them")
+    check_folder(folder)
     with no_space_is_one_line(folder):
         (folder / PARTS).mkdir(parents=True, exist_ok=True)
     _claim(folder, _plan(files, options))

@@ -1,5 +1,6 @@
 """What to time: shapes, batches and prompts in random order, with drift control points."""
 
+import math
 from dataclasses import dataclass
 from itertools import product
 
@@ -56,6 +57,9 @@ class BenchPlan:
         if min(counts) < 1 or self.control_every < 1:
             what = "batch sizes, lengths, threads and control_every must be 1 or more"
             raise InputError(what, where="bench")
+        if not (0 < self.max_seconds < math.inf and 0 < self.target < 1):
+            what = f"seconds per point {self.max_seconds:g}, target {self.target:g}"
+            raise InputError(f"must be positive: {what}", where="bench")
         if self.device not in ("cpu", "cuda"):
             raise InputError(f"device must be cpu or cuda, got {self.device!r}", where="bench")
         if self.dtype not in ("float32", "bfloat16"):

@@ -17,6 +17,7 @@ import torch
 
 from allometry.accounting import Shape, TransformerShape, count_params
 from allometry.errors import InputError
+from allometry.files import check_writable
 from allometry.harness.files import read_json, write_json
 from allometry.harness.latency.clock import Clock, clock_for, measure, own_overhead
 from allometry.harness.latency.drift import drift, with_intervals
@@ -24,7 +25,7 @@ from allometry.harness.latency.plan import BenchPlan, BenchPoint, plan_points
 from allometry.harness.latency.work import prepare
 from allometry.models import Model, build
 from allometry.observations.loading import load_table
-from allometry.observations.writing import write_table
+from allometry.observations.writing import table_ending, write_table
 
 Progress = Callable[[int, int, str], None]
 """Called with points done, their total, and the name of the next."""
@@ -67,6 +68,12 @@ def run_bench(plan: BenchPlan, output: Path, *, progress: Progress | None = None
     """
     if plan.device == "cuda" and not torch.cuda.is_available():
         raise InputError("no CUDA device", where="bench", hint="Use --device cpu.")
+    cores = os.cpu_count() or 1
+    if plan.device == "cpu" and plan.threads > cores:
+        what = f"{plan.threads} threads on {cores} cores"
+        raise InputError(what, where="bench", hint="Each thread has a core of its own.")
+    table_ending(output)
+    check_writable(output)
     done = _resumed(plan, output)
     finished = {str(row["point"]) for row in done}
     points = plan_points(plan)

@@ -20,6 +20,7 @@ from typing import Any
 import pandas as pd
 
 from allometry.errors import InputError
+from allometry.files import check_folder
 from allometry.harness.files import read_json, remove_temporary_files, write_json
 from allometry.harness.sweep.plan import read_plan, write_plan
 
@@ -78,6 +79,7 @@ class SweepFolder:
         folder = cls(path)
         if folder._config_path.is_file():
             folder._require_same(plan, config)
+        check_folder(folder.path)
         for part in (folder.path / "runs", folder.claims, folder._failures):
             part.mkdir(parents=True, exist_ok=True)
             remove_temporary_files(part)

@@ -19,6 +19,15 @@ Design = Literal["isoflop", "token-param", "study"]
 DESIGNS = get_args(Design)
 _SHOWN = 5
 
+LARGEST = {
+    "context_lengths": 1e9,
+    "budgets": 1e35,
+    "sizes": 1e15,
+    "ratios": 1e9,
+    "architectures": 0,
+}
+"""Beyond what anybody trains: a slip."""
+
 
 def plan_isoflop(
     *,
@@ -191,3 +200,6 @@ def _require_some(**lists: Sequence[Any]) -> None:
         numbers = [value for value in values if not isinstance(value, str)]
         if bad := [value for value in numbers if not 0 < value < math.inf]:
             raise InputError(f"{name} must be positive numbers, got {bad[0]}", where="sweep plan")
+        if bad := [value for value in numbers if value > LARGEST[name]]:
+            what = f"{name} must be at most {LARGEST[name]:g}, got {bad[0]:g}"
+            raise InputError(what, where="sweep plan")

@@ -40,6 +40,8 @@ class Recipe:
     def __post_init__(self) -> None:
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise InputError(f"seeds must be different numbers, at least one: {self.seeds}")
+        if bad := [seed for seed in self.seeds if not 0 <= seed < 2**32]:
+            raise InputError(f"a seed must be a whole number of 32 bits, got {bad[0]}")
         if self.batch_tokens is not None and not 0 < self.batch_tokens < math.inf:
             raise InputError(f"batch_tokens must be a positive number, got {self.batch_tokens}")
         require_architectures(self.learning_rates)

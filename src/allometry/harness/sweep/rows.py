@@ -101,8 +101,9 @@ def row_problems(row: Mapping[str, Any]) -> list[str]:
         problems.append(f"run_id {row['run_id']!r} must be letters, digits and -_.+=, as a folder")
     for name in ("context_length", "steps", "batch_size", "seed"):
         try:
-            if _whole(row, name) < 1 and name != "seed":
-                problems.append(f"{name} must be at least 1, got {row[name]}")
+            least = 0 if name == "seed" else 1
+            if _whole(row, name) < least:
+                problems.append(f"{name} must be at least {least}, got {row[name]}")
         except InputError as error:
             problems.append(str(error))
     rate = _number(row["learning_rate"])
