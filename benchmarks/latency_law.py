@@ -168,13 +168,14 @@ def pooled(table: pd.DataFrame) -> pd.DataFrame:
 def field_numbers(posterior: LatencyPosterior) -> str:
     """Medians of the numbers of what the law misses, one row an architecture and phase."""
     lines = [
-        "| architecture | quantity | spread of launches, products, mixing "
+        "| architecture | quantity | spread of launches, products, mixing, wait "
         "| doublings of rows, sequences, prompt | smoothness | noise |",
         "|---|---|---|---|---|---|",
     ]
     for architecture in posterior.record.architectures:
         for quantity in ("step_time", "ttft"):
             fields = [field for field, _ in posterior.fields(architecture, quantity)]
+            parts = 4 if quantity == "step_time" else 3  # a prefill waits for none
             spread, length = (
                 np.median([getattr(field, name) for field in fields], axis=0)
                 for name in ("spread", "length")
@@ -183,7 +184,7 @@ def field_numbers(posterior: LatencyPosterior) -> str:
                 np.median([getattr(field, name) for field in fields]) for name in ("power", "noise")
             )
             lines.append(
-                f"| {architecture} | {quantity} | {', '.join(f'{s:.1%}' for s in spread)} "
+                f"| {architecture} | {quantity} | {', '.join(f'{s:.1%}' for s in spread[:parts])} "
                 f"| {', '.join(f'{d:.3g}' for d in length)} | {power:.1f} | {noise:.2%} |"
             )
     return "\n".join(lines)
@@ -196,7 +197,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write every figure here")
     parser.add_argument("--keep", type=Path, help="the fit of everything: read, or written")
     options = parser.parse_args()
-    sampler = LatencySampler(method="nuts" if options.nuts else "laplace", draws=150)
+    sampler = LatencySampler(method="nuts" if options.nuts else "laplace", draws=240)
     table = usable_rows(read_latency("latency").table).table
     found, near = [], None
     if options.json and options.json.exists():

@@ -1,21 +1,26 @@
 """What the law misses: its covariance, what timings tell of it, and how its numbers are learned."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from allometry.inference.latency_field import (
     _LOC,
+    DIRECTIONS,
+    PARTS,
     Field,
     Places,
     TimedShape,
     _cost,
     learn_field,
-    place,
+    places,
 )
 
 FIELD = Field(
-    spread=np.array([0.05, 0.03, 0.1]),
+    step=False,
+    spread=np.array([0.05, 0.03, 0.1, 0.2]),
     length=np.array([4.0, 6.0, 8.0]),
     noise=0.002,
     power=1.3,
@@ -24,19 +29,42 @@ FIELD = Field(
 
 def some_places(rng, count, at=None):
     where = rng.integers(0, 8, size=(count, 3)).astype(float) if at is None else at
-    return Places(at=where, share=rng.dirichlet(np.ones(3), size=len(where)))
+    return Places(at=where, share=rng.dirichlet(np.ones(4), size=len(where)))
 
 
-def test_rows_of_a_prefill_are_its_tokens_and_of_a_step_its_sequences():
+def test_rows_are_the_tokens_of_the_prefill_and_only_launches_of_a_step_waited_for_it():
     table = pd.DataFrame(
         {"batch_size": [4, 4], "prefill_length": [256, 256], "quantity": ["ttft", "step_time"]}
     )
-    assert place(table).tolist() == [[10.0, 2.0, 8.0], [2.0, 2.0, 8.0]]
+    found = places(table, np.array([[0.5, 0.3, 0.2], [0.5, 0.3, 0.2]]))
+    assert found.at.tolist() == [[10.0, 2.0, 8.0], [10.0, 2.0, 8.0]]
+    assert found.share.tolist() == [[0.5, 0.3, 0.2, 0.0], [0.5, 0.3, 0.2, 0.5]]
+
+
+@pytest.mark.parametrize(
+    ("part", "moved"),
+    [
+        ("launch", "sequences"),
+        ("products", "sequences"),
+        ("mixing", "sequences prompt"),
+        ("wait", "rows prompt"),
+    ],
+)
+def test_a_part_of_a_step_changes_along_what_its_kernels_see_and_nothing_else(part, moved):
+    step = dataclasses.replace(FIELD, step=True)
+    k = PARTS.index(part)
+    share = np.tile(np.eye(len(PARTS))[k], (2, 1))
+    for j, direction in enumerate(DIRECTIONS):
+        there = Places(at=np.array([np.zeros(3), 2 * np.eye(3)[j]]), share=share)
+        correlation = step.covariance(there, there)[0, 1] / FIELD.spread[k] ** 2
+        power = FIELD.power if direction == "prompt" else 1.0
+        far = (2 / FIELD.length[j]) ** power if direction in moved.split() else 0.0
+        assert np.isclose(correlation, np.exp(-far), rtol=1e-12)
 
 
 def test_a_part_that_takes_no_time_is_not_missed():
     at = np.array([[1.0, 2.0, 3.0], [4.0, 4.0, 4.0]])
-    alone = Places(at=at, share=np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]))
+    alone = Places(at=at, share=np.eye(len(PARTS))[[0, 2]])
     found = FIELD.covariance(alone, alone)
     assert np.allclose(np.diag(found), FIELD.spread[[0, 2]] ** 2, rtol=1e-12)
     assert found[0, 1] == 0.0  # no part in common
@@ -85,28 +113,28 @@ def test_a_timing_with_a_large_known_error_is_not_followed():
     assert abs(found.mean()) < 0.05 / 100 + 4 * found.std() / np.sqrt(2000)
 
 
-@pytest.mark.parametrize("smooth", [True, False])
-def test_gradient_of_the_cost_is_its_slope(smooth):
+@pytest.mark.parametrize("step", [True, False])
+def test_gradient_of_the_cost_is_its_slope(step):
     rng = np.random.default_rng(4)
     shape = TimedShape(
         places=some_places(rng, 20),
         residual=0.03 * rng.normal(size=20),
         variance=np.full(20, 1e-4),
     )
-    x, step = _LOC + 0.3 * rng.normal(size=len(_LOC)), 1e-5
+    x, small = _LOC + 0.3 * rng.normal(size=len(_LOC)), 1e-5
 
     def cost(y):
-        return _cost(y, shape, smooth=smooth)
+        return _cost(y, shape, step=step)
 
-    slope = [(cost(x + e)[0] - cost(x - e)[0]) / (2 * step) for e in step * np.eye(len(x))]
-    # Central differences of a value near 1e2: step^2 and 1e-14 / step, relative to slopes near 1.
+    slope = [(cost(x + e)[0] - cost(x - e)[0]) / (2 * small) for e in small * np.eye(len(x))]
+    # Central differences of a value near 1e2: small^2 and 1e-14 / small, relative to slopes near 1.
     assert np.allclose(cost(x)[1], slope, rtol=1e-5, atol=1e-6)
 
 
 def timed_grid(rng, field):
     """A shape timed at nine batches and eight prompts, all its time spent on products."""
     grid = np.array([(float(b + t), float(b), float(t)) for b in range(9) for t in range(7, 15)])
-    places = Places(at=grid, share=np.tile([0.0, 1.0, 0.0], (len(grid), 1)))
+    places = Places(at=grid, share=np.tile([0.0, 1.0, 0.0, 0.0], (len(grid), 1)))
     residual = field.draw(places, 1, rng)[0] + field.noise * rng.normal(size=len(grid))
     return TimedShape(places=places, residual=residual, variance=np.zeros(len(grid)))
 
@@ -115,9 +143,13 @@ def timed_grid(rng, field):
 def test_spread_length_and_noise_are_found_again(noise):
     rng, truth = np.random.default_rng(5), 0.04
     field = Field(
-        spread=np.full(3, truth), length=np.array([4.0, 8.0, 8.0]), noise=noise, power=1.0
+        step=False,
+        spread=np.full(len(PARTS), truth),
+        length=np.array([4.0, 8.0, 8.0]),
+        noise=noise,
+        power=1.0,
     )
-    found = learn_field([timed_grid(rng, field) for _ in range(6)], rng, smooth=False)
+    found = learn_field([timed_grid(rng, field) for _ in range(6)], rng, step=False)
     # 432 timings tell a noise well that is no less than the field changes between neighbours; a
     # spread is that of some 60 independent places. Each is held to a few times its error.
     assert abs(np.log(np.median([f.spread[1] for f in found]) / truth)) < 0.4
@@ -127,8 +159,8 @@ def test_spread_length_and_noise_are_found_again(noise):
 
 
 def test_without_timings_the_numbers_follow_their_prior():
-    found = learn_field([], np.random.default_rng(6), smooth=True)
+    found = learn_field([], np.random.default_rng(6), step=True)
     logs = np.log([f.noise for f in found])
-    # Sixteen draws of a normal with sd 1 about log 0.7 %: four standard errors.
-    assert abs(logs.mean() - _LOC[6]) < 4 / np.sqrt(len(found))
+    # Draws of a normal with sd 1 about log 0.7 %: four standard errors.
+    assert abs(logs.mean() - _LOC[-2]) < 4 / np.sqrt(len(found))
     assert all(1.0 < f.power < 2.0 for f in found)

@@ -14,7 +14,7 @@ from allometry.accounting.devices import Device
 from allometry.decisions.latency_effects import cell_of, field_effects
 from allometry.errors import InputError
 from allometry.inference import interval_columns
-from allometry.inference.latency_field import Places, place
+from allometry.inference.latency_field import places
 from allometry.inference.latency_posterior import LatencyPosterior
 from allometry.inference.latency_work import shapes_of, table_work
 from allometry.laws.latency import log_seconds, time_shares
@@ -192,8 +192,8 @@ def latency_draws(
     with jax.enable_x64(True):
         center = np.asarray(log_seconds(parts))
         share = np.asarray(time_shares(parts).mean(axis=0))
-    places = Places(at=place(table), share=share)
-    logs = center + field_effects(posterior, table, places, rng, common=common)
+    where = places(table, share)
+    logs = center + field_effects(posterior, table, where, rng, common=common)
     noise = np.stack(
         [
             posterior.noise(str(a), str(q))

@@ -89,6 +89,7 @@ class LatencyPosterior:
         for turn in range(min(FIELD_DRAWS, self.n_draws)):
             own = np.arange(turn, self.n_draws, FIELD_DRAWS)
             field = Field(
+                step=quantity == "step_time",
                 spread=spread[turn],
                 length=length[turn],
                 noise=float(noise[turn]),

@@ -16,7 +16,7 @@ from allometry.inference.record_json import (
 
 FORMAT = RecordFormat(
     attribute="allometry_latency_schema",
-    version=4,  # 4: a field of what the law misses instead of effects of settings
+    version=5,  # 5: parts of the field of what the law misses follow directions of their own
     kind="a latency posterior of allometry",
     command="allometry latency fit",
 )

@@ -21,7 +21,7 @@ from allometry.inference.latency_field import (
     Places,
     TimedShape,
     learn_field,
-    place,
+    places,
 )
 from allometry.inference.latency_model import (
     KERNEL_SPREAD,
@@ -109,7 +109,7 @@ def build_latency_tree(
 
     bare = sites | {name: np.zeros_like(sites[name]) for name in ("launch_effect", "work_effect")}
     center = np.asarray(_at_timings(bare, program, data).center)[:, *where]
-    timed = Places(at=place(table), share=_shares(sites["theta"], program, data)[where])
+    timed = places(table, _shares(sites["theta"], program, data)[where])
     known = np.broadcast_to(np.asarray(data.timings.relative_sd), data.timings.weight.shape)[where]
     of_timing = groups.cell[groups.setting]
     fields = _residual_fields(center, timed, known, observed, groups, rng)
@@ -177,7 +177,7 @@ def _residual_fields(
             )
         )
     drawn = [
-        learn_field(part, rng, smooth=phase.endswith("/step_time"))
+        learn_field(part, rng, step=phase.endswith("/step_time"))
         for phase, part in zip(phases, shapes, strict=True)
     ]
     turns = np.arange(len(center)) % FIELD_DRAWS
