@@ -134,3 +134,16 @@ def test_the_study_shrinks_with_context_for_the_transformer_more_than_for_the_xl
     shrinkage = study.shrinkage_table(posterior, (6e18,)).set_index("architecture")
     assert shrinkage.loc["transformer", "probability_shrinks"] > 0.99
     assert shrinkage.loc["transformer", "probability_more_than_xlstm"] > 0.95
+
+
+def test_the_next_runs_are_for_both_decisions_and_end_in_a_page(load, fitted, tmp_path, capsys):
+    next_runs = load("next_runs")
+    file = fitted.thinned(100).save(tmp_path / "fit.nc")
+    assert next_runs.main(file, output=tmp_path / "out", beyond=10.0, share=3.0) == 0
+    text = capsys.readouterr().out
+    assert "log N* of transformer" in text
+    assert "difference of loss" in text
+    assert "sd_after" in text
+    page = (tmp_path / "out" / "page.html").read_text(encoding="utf-8")
+    assert "What to train next" in page
+    assert (tmp_path / "out" / "size.png").exists()
