@@ -59,8 +59,9 @@ WIDER = 3.0
 
 SAMPLER = Sampler(method="laplace", chains=2, starts=2, draws=300)
 BOOTSTRAPS = 50
-LEAST_VAGUE = 12
-"""Of 8 runs and vague priors, which leave the noise open towards zero, chains find no posterior."""
+LEAST_VAGUE = 16
+"""With fewer runs and vague priors the noise is open towards zero: chains take minutes, and some
+do not agree."""
 
 Scores = dict[str, object]
 
@@ -231,6 +232,11 @@ def main() -> None:
         lambda group, arm, n, repeat: scored(group, arm, n, repeat, library),
     )
     report(table)
+    print("\nExponent of N* by study: what few runs would have to be told")
+    for name in STUDIES:
+        growth = posterior_of(name, options.work).growth_law(force=True)
+        medians = growth["params_exponent_median"]
+        print(f"{name}: {', '.join(f'{value:.2f}' for value in medians)}")
 
 
 if __name__ == "__main__":

@@ -27,9 +27,9 @@ def report(scores: pd.DataFrame) -> None:
     without = [name for name in WITHOUT if name in arms]
     for arm in [name for name in arms if name not in WITHOUT]:
         print_ratios(by_group, arm, without)
-    print("\nRuns that equal 8, by numbers that every group has runs for")
+    print(f"\nRuns that equal {FEW}, by numbers that every group has runs for")
     head = [f"{NAMES[asked]}: {what}" for asked in ASKED for what in ("width", "CRPS")]
-    print_row("8 runs", "equal runs of", *head)
+    print_head(f"{FEW} runs", "equal runs of", *head)
     for arm in arms:
         print_worth(by_group, arm, without[: 2 if arm == "default" else 0 if arm in without else 3])
     if {"typical", "default"} <= set(arms):
@@ -41,16 +41,22 @@ def print_row(*cells: str) -> None:
     print("| " + " | ".join(cells) + " |")
 
 
+def print_head(*cells: str) -> None:
+    """The head of a Markdown table."""
+    print_row(*cells)
+    print("|---" * len(cells) + "|")
+
+
 def print_averages(by_group: pd.DataFrame, arms: Iterable[str]) -> None:
     """A row a fit: widths and CRPS as geometric means over groups, coverage as means."""
     print("\nOver groups: 90 % widths (run: % of loss; N*: e-folds), 50, 80, 90 % coverage, CRPS")
     head = [f"{NAMES[asked]}: {what}" for asked in ASKED for what in ("width", "covered", "CRPS")]
-    print_row("fit", *head)
+    print_head("fit", "law: width", *head)
     for arm in arms:
         part = by_group.xs(arm, level="arm")
         for runs in sorted(part.index.unique("runs")):
             these = part.xs(runs, level="runs")
-            cells = []
+            cells = [f"{_geometric(these['law_width']):.2f}"]
             for asked in ASKED:
                 covered = (these[f"{asked}_covered_{level}"].mean() for level in LEVELS)
                 cells.append(f"{_geometric(these[f'{asked}_width_90']):.2f}")
@@ -69,7 +75,7 @@ def print_ratios(by_group: pd.DataFrame, arm: str, others: Iterable[str]) -> Non
         ratio = (few / by_group.xs((other, MANY), level=("arm", "runs"))[WIDTHS[1:]]).dropna()
         parts |= {f"{other}: {NAMES[a]}": ratio[f"{a}_width_90"] for a in ASKED}
     table = pd.DataFrame(parts)
-    print_row("left out", *table.columns)
+    print_head("left out", *table.columns)
     for name, row in table.iterrows():
         print_row(str(name), *(f"{value:.2f}" for value in row))
     print_row("median", *(f"{value:.2f}" for value in table.median()))
@@ -115,10 +121,12 @@ def equal_runs(curve: "pd.Series[float]", wanted: float) -> str:
 def print_crps(by_group: pd.DataFrame) -> None:
     """CRPS of new runs with the typical law over that without, by the number of runs."""
     ratio = by_group["run_crps"].unstack("arm")
-    ratio = (ratio["typical"] / ratio["default"]).dropna().unstack("runs")
+    ratio = (ratio["typical"] / ratio["default"]).unstack("runs").dropna(axis=1).sort_index(axis=1)
     print("\nCRPS of new runs with the typical law over that without, by runs")
-    print(ratio.round(2).to_string())
-    print(f"geometric mean {np.exp(np.log(ratio).mean()).round(2).to_dict()}")
+    print_head("left out", *map(str, ratio.columns))
+    for name, row in ratio.iterrows():
+        print_row(str(name), *(f"{value:.2f}" for value in row))
+    print_row("geometric mean", *(f"{_geometric(ratio[n]):.2f}" for n in ratio.columns))
 
 
 def _geometric(values: "pd.Series[float]") -> float:
