@@ -20,6 +20,7 @@ def warned(table: pd.DataFrame) -> str:
         (lambda t: t.assign(loss=t.loss + 8, vocab_size=256), "above log(vocab_size)"),
         (lambda t: t.assign(params=t.params / 1e9), "params run from 0.1 to 5: in millions or"),
         (lambda t: t.assign(run_id="one"), "1 run_id(s) appear on several rows"),
+        (lambda t: t.assign(epochs=4.0), "tokens count repetitions"),
         (lambda t: t.assign(params_non_embedding=t.params), "params are not above"),
         (lambda t: t.assign(architecture=["a"] * 3 + ["b"] * 27), "fewer than 6 runs"),
         (lambda t: t.drop(columns="context_length"), "no column context_length: all runs"),

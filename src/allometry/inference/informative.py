@@ -11,6 +11,10 @@ MIN_RUNS = 4
 """Fewer runs than this leave every coefficient to the prior; a fit would only repeat it."""
 
 
+TOGETHER = 0.03
+"""Decades that tokens may stray from a power of params and still say nothing of their own."""
+
+
 def require_informative(table: pd.DataFrame, groups: Grouping) -> tuple[str, ...]:
     """Refuse tables that cannot inform a law; say what a thin table leaves to the prior."""
     if len(table) < MIN_RUNS:
@@ -32,7 +36,19 @@ def require_informative(table: pd.DataFrame, groups: Grouping) -> tuple[str, ...
         notes.append(
             f"all budgets lie within a factor {ratio:.2g}: E and the exponents come from the prior"
         )
-    return tuple(notes)
+    return (*notes, *_together(table))
+
+
+def _together(table: pd.DataFrame) -> tuple[str, ...]:
+    """A note where tokens follow from params, as in a sweep at one D/N."""
+    log_params, log_tokens = (np.log10(table[name]) for name in ("params", "tokens"))
+    slope, level = np.polyfit(log_params, log_tokens, 1)
+    if float((log_tokens - level - slope * log_params).std()) > TOGETHER:
+        return ()
+    return (
+        f"tokens follow from params in all runs (as N to the {slope:.2g}): what each of them does "
+        "comes from the prior; add runs with other tokens per param",
+    )
 
 
 def irreducible_above_smallest(

@@ -92,7 +92,8 @@ def _regression(runs: RunArrays, n_groups: int) -> tuple[Vector, np.float64]:
     gram, moment = np.zeros((n_groups, 3, 3)), np.zeros((n_groups, 3))
     np.add.at(gram, group, np.einsum("ir,jr->rij", weighted, design))
     np.add.at(moment, group, (weighted * log_loss).T)
-    shrink = 2.0 * pooled_gram / max(weight.sum(), 1.0)  # worth two runs
+    # Worth two runs; where params and tokens move together only the ridge tells them apart.
+    shrink = (2.0 * pooled_gram + 1e-6 * ridge) / max(weight.sum(), 1.0)
     solved = np.linalg.solve(gram + shrink, (moment + shrink @ pooled)[..., None])
     coefficients = solved[..., 0].T
     slopes = np.concatenate([coefficients[:1], np.minimum(coefficients[1:], -0.005)])

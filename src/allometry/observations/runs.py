@@ -112,7 +112,8 @@ def read_runs(
         found = robust_exclusions(table, by=groups)
         excluded += found
         table = table.drop(index=[exclusion.row for exclusion in found])
-    warnings += suspicions(table, by=groups, loss_unit=preparation.loss_unit)
+    suspected = suspicions(table, by=groups, loss_unit=preparation.loss_unit)
+    warnings += [text for text in suspected if text not in warnings]
     return Runs(
         table=table.reset_index(drop=True),
         source=name,

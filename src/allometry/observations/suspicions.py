@@ -5,8 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from allometry.observations.catalogue import TOKENS_REPEAT
 from allometry.observations.outliers import FEWEST_RUNS, fit_surface, split_groups
 from allometry.observations.schema import name_rows
+
+REPEATED = 2.0
+"""Epochs from which on text is seen again as a whole."""
 
 _ENOUGH = 100  # runs that fix E far better than the 5 % asked of it
 NATS_PER_BIT = float(np.log(2.0))
@@ -36,10 +40,16 @@ def suspicions(
         *_flops_against_6nd(table),
         *_without_embeddings(table),
         *_repeated_names(table),
+        *_repeated_text(table),
         *_small_groups(table, by),
         *_below_asymptote(table, by),
     ]
     return found + (_loss_unit(table) if loss_unit == "nats per token" else [])
+
+
+def _repeated_text(table: pd.DataFrame) -> list[str]:
+    epochs = table["epochs"] if "epochs" in table else pd.Series(dtype=float)
+    return [TOKENS_REPEAT] if (epochs >= REPEATED).any() else []
 
 
 def _sizes_in_billions(table: pd.DataFrame) -> list[str]:
