@@ -83,8 +83,23 @@ def test_all_starts_climb_to_one_mode_with_no_slope_left(problem):
     assert max(mode.gradient for mode in modes) < 1e-3
 
 
-def test_arrow_hessian_is_the_dense_one(problem):
-    program, data = problem
+@pytest.fixture
+def unnested():
+    """Four groups by one column: no levels above them but the population."""
+    with jax.enable_x64(True):
+        table, law = simulate_runs(0), get_law("pnorm")
+        table = table.assign(data=table["architecture"] + table["context_length"].astype(str))
+        groups = group_runs(table, ["data"])
+        program = Program(law=law, structure=law_structure(law, groups))
+        assert not program.structure.nested
+        runs = run_arrays(table, groups, law, reference_scale(table))
+        centred = centring(law, program.structure, groups.runs_per_group)
+        yield program, Data(runs=runs, priors=default_priors(law).arrays(), centred=centred)
+
+
+@pytest.mark.parametrize("kind", ["problem", "unnested"])
+def test_arrow_hessian_is_the_dense_one(kind, request):
+    program, data = request.getfixturevalue(kind)
     evaluate = evaluator(program, data)
     x = starts(program, data, count=1, seed=0)[0]
     dense = dense_hessian(x, evaluate)

@@ -87,7 +87,8 @@ def arrow_hessian(
 
 def _places(structure: Structure) -> tuple[Integers, Integers, Integers]:
     """Coordinates that all share (s,), of levels (k, level), and of groups (k, group)."""
-    shared, levels, members, start = [], np.zeros((0, 1), dtype=np.int64), [], 0
+    no_levels = np.zeros((0, structure.n_parents), dtype=np.int64)
+    shared, levels, members, start = [], no_levels, [], 0
     for name, shape in site_shapes(structure).items():
         places = start + np.arange(prod(shape))
         if name == "parent":
