@@ -55,9 +55,9 @@ def test_few_precise_runs_are_centred_and_few_noisy_ones_are_not():
 
 def test_chains_of_few_precise_runs_do_not_walk_along_a_ridge():
     sampler = Sampler(chains=2, draws=100, starts=1)
-    posterior = fit(small_study(0.003), by=["corpus"], library=False, sampler=sampler)
+    posterior = fit(small_study(0.003), by=["corpus"], library=False, sampler=sampler, seed=1)
     assert posterior.record.convergence.tree_depth_hits == 0
-    assert posterior.idata["sample_stats"]["n_steps"].mean() < 150
+    assert posterior.idata["sample_stats"]["n_steps"].mean() < 400  # around the population: 800
     assert list(posterior.groups["corpus"]) == list(RUNS)
 
 

@@ -17,7 +17,7 @@ PRECISE = 0.01
 """Relative noise at the mode below which few runs say more of their group than the others do.
 
 Two groups of 3 to 6 runs: at 0.3 % noise chains around the population take 800 leapfrogs a draw and
-those around the runs 30 to 60; at 3 % the former mix twice as well.
+those around the runs 30 to 250; at 3 % the former mix twice as well.
 """
 
 
