@@ -15,6 +15,9 @@ from allometry.inference.model import RunArrays, site_shapes
 
 Vector = npt.NDArray[np.float64]
 
+SINGULAR = 1e10
+"""Condition number above which a regression's slopes are told apart by a ridge."""
+
 
 def starts(program: Program, data: Data, *, count: int, seed: int) -> list[Vector]:
     """Different places to climb from: a regression start, and perturbations of it.
@@ -92,8 +95,9 @@ def _regression(runs: RunArrays, n_groups: int) -> tuple[Vector, np.float64]:
     gram, moment = np.zeros((n_groups, 3, 3)), np.zeros((n_groups, 3))
     np.add.at(gram, group, np.einsum("ir,jr->rij", weighted, design))
     np.add.at(moment, group, (weighted * log_loss).T)
-    # Worth two runs; where params and tokens move together only the ridge tells them apart.
-    shrink = (2.0 * pooled_gram + 1e-6 * ridge) / max(weight.sum(), 1.0)
+    if np.linalg.cond(pooled_gram) > SINGULAR:  # params and tokens move together in all runs
+        pooled_gram = pooled_gram + 1e-6 * ridge
+    shrink = 2.0 * pooled_gram / max(weight.sum(), 1.0)  # worth two runs
     solved = np.linalg.solve(gram + shrink, (moment + shrink @ pooled)[..., None])
     coefficients = solved[..., 0].T
     slopes = np.concatenate([coefficients[:1], np.minimum(coefficients[1:], -0.005)])
