@@ -124,6 +124,17 @@ def test_command_prints_the_contract(tmp_path, capsys):
     assert (row["law"], row["train_runs"], row["test_runs"]) == ("pnorm", 16, 8)
 
 
+def test_command_says_so_where_chains_do_not_agree(tmp_path, capsys, monkeypatch):
+    path = tmp_path / "runs.csv"
+    study().to_csv(path, index=False)
+    table = validate(study(), holdout="largest", sampler=QUICK, bootstraps=2)
+    for rhat, said in ((1.02, False), (1.2, True)):
+        found = table.assign(max_rhat=rhat)
+        monkeypatch.setattr("allometry.criticism.validate", lambda *_, _found=found, **__: _found)
+        assert main(["validate", str(path), "--holdout", "largest", "--json"]) == 0
+        assert ("R-hat 1.20" in capsys.readouterr().err) is said
+
+
 def test_command_refuses_a_bad_condition(tmp_path, capsys):
     path = tmp_path / "runs.csv"
     study().to_csv(path, index=False)

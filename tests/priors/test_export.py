@@ -83,6 +83,13 @@ def test_the_overlay_has_the_mass_of_both(study):
         assert 0.9 < part["mixture"].sum() * step < 1.02
 
 
+def test_nothing_is_exported_beside_a_picture_that_cannot_be_drawn(study_file, tmp_path, capsys):
+    prior = tmp_path / "p.json"
+    assert main(["prior", "export", str(study_file), "-o", str(prior), "--plot", "p.xyz"]) == 2
+    assert "p.xyz" in capsys.readouterr().err
+    assert not prior.exists()
+
+
 def test_the_command_line_exports_shows_and_fits_with_a_prior(study_file, tmp_path, capsys):
     prior, picture, fitted = tmp_path / "p.json", tmp_path / "p.png", tmp_path / "new.nc"
     assert main(["prior", "export", str(study_file), "-o", str(prior), "--kind", "groups",

@@ -1,5 +1,6 @@
 """``allometry validate``."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -10,6 +11,10 @@ from allometry.cli.pairs import parse_pairs
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+ROUGH = 1.05
+"""R-hat of two short chains above which their scores are not to be relied on."""
 
 
 def validate_command(
@@ -99,6 +104,10 @@ def validate_command(
             progress=bar,
         )
     emit(_nested(scores) if json else scores.drop(columns="baseline_name"), as_json=json)
+    rough = scores.loc[scores["max_rhat"] > ROUGH, "max_rhat"]
+    if len(rough):
+        what = f"chains of a fit do not agree (R-hat {max(rough):.2f})"
+        print(f"warning: {what}: its scores would change with the seed.", file=sys.stderr)
     return 0
 
 

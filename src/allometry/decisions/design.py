@@ -84,8 +84,7 @@ def design_runs(
         ``tokens``, ``flops``; ``gain``, the share of the quantity's present variance that this run
         is expected to take after those above it (gains add up); ``cumulative_flops``; ``sd_before``
         and ``sd_after``, of the quantity now and after this run and those above, in its unit (a
-        size: e-folds; losses: the table's unit), with the law's discrepancy: it moves N* too,
-        which the intervals of `allocate` leave out; for a size or a winner
+        size: e-folds; losses: the table's unit), with the law's discrepancy; for a size or a winner
         ``expected_regret_before`` and ``_after`` in the unit of loss; ``extrapolation_factor``. Its
         ``attrs["quantity"]`` says in words what the quantity is. No row if no run is worth it.
 
