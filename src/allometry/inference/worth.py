@@ -126,11 +126,15 @@ def runs_worth(
 ) -> float:
     """Further runs of the design that are worth the imported prior; at most `MOST_RUNS`.
 
-    `default` and `imported` are precisions (k, k); `runs` is what there is already.
+    `default` and `imported` are precisions (k, k); `runs` is what there is already. Where prior
+    and runs leave a direction open the prediction is, too, and the prior is worth nothing.
     """
 
     def variance(precision: Values) -> float:
-        return float(ahead @ np.linalg.solve(precision, ahead))
+        try:
+            return float(ahead @ np.linalg.solve(precision, ahead))
+        except np.linalg.LinAlgError:
+            return np.inf
 
     wanted = variance(imported + runs * information)
     if variance(default + runs * information) <= wanted:
