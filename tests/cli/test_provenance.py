@@ -11,10 +11,10 @@ def test_files_and_pages_keep_settings_and_name_no_folder(tmp_path, capsys):
     runs = simulate_runs(1).query("architecture == 'xlstm'").rename(columns={"loss": "evaluated"})
     table, out, page = (tmp_path / name for name in ("runs.csv", "fit.nc", "page.html"))
     runs.to_csv(table, index=False)
-    command = ["fit", str(table), "-o", str(out), "--alias", "evaluated=loss", "--draws", "100"]
+    command = ["fit", str(table), "-o", str(out), "--alias", "evaluated=loss", "--draws", "500"]
     assert main([*command, "--noise", "constant", "--method", "laplace", "--json"]) == 0
     fitted = json.loads(capsys.readouterr().out)
-    assert fitted["settings"]["draws"] == 100
+    assert fitted["settings"]["draws"] == 500
     assert fitted["settings"]["noise"] == "constant"
     assert fitted["settings"]["alias"] == ["evaluated=loss"]
 
@@ -27,6 +27,6 @@ def test_files_and_pages_keep_settings_and_name_no_folder(tmp_path, capsys):
     assert main(["report", str(out), "-o", str(page), "--json"]) == 0
     html = page.read_text(encoding="utf-8")
     assert "allometry report fit.nc -o page.html" in html
-    assert "draws 100" in html
+    assert "draws 500" in html
     assert str(tmp_path) not in html
     assert str(tmp_path).encode() not in out.read_bytes()
