@@ -1,6 +1,6 @@
 """The one door to the mLSTM cell: checks the inputs, picks a backend, says which."""
 
-from typing import Literal, TypedDict, get_args, overload
+from typing import Literal, get_args, overload
 
 import torch
 from torch import Tensor
@@ -12,12 +12,6 @@ from allometry.kernels.contract import EPS, State, check_inputs
 from allometry.kernels.decode import decode_step
 
 Backend = Literal["auto", "reference", "chunkwise", "triton"]
-
-
-class _Shared(TypedDict):
-    chunk_size: int | None
-    normalizer_gradient: bool
-    eps: float
 
 
 def which_backend(q: Tensor, backend: Backend = "auto") -> str:
@@ -139,18 +133,34 @@ def mlstm(
         with torch.autocast(q.device.type, enabled=False):
             h, end = reference.chunkwise(q, k, v, i, f, state, chunk_size=chunk_size or 64, eps=eps)
         return h, end if return_state else None
-    shared: _Shared = {
-        "chunk_size": chunk_size,
-        "normalizer_gradient": normalizer_gradient,
-        "eps": eps,
-    }
     if chosen == "triton":
         # Only here: triton has no wheel for every system that has torch.
         from allometry.kernels.triton_ops import mlstm_triton
 
-        h, end = mlstm_triton(q, k, v, i, f, state, **shared)
+        h, end = mlstm_triton(
+            q,
+            k,
+            v,
+            i,
+            f,
+            state,
+            chunk_size=chunk_size,
+            normalizer_gradient=normalizer_gradient,
+            eps=eps,
+        )
         return h, end if return_state else None
-    return mlstm_chunkwise(q, k, v, i, f, state, return_state=return_state, **shared)
+    return mlstm_chunkwise(
+        q,
+        k,
+        v,
+        i,
+        f,
+        state,
+        chunk_size=chunk_size,
+        normalizer_gradient=normalizer_gradient,
+        eps=eps,
+        return_state=return_state,
+    )
 
 
 def mlstm_step(

@@ -235,7 +235,7 @@ def provenance(posterior: Posterior, command: str) -> Html:
         ("sha256 of the runs", tag("code", record.sha256)),
         ("unit of loss", record.loss_unit or "not stated"),
         ("training FLOPs", ", ".join(map(str, cost)) or "the posterior's cost model"),
-        ("drift beyond the runs", f"{100 * record.drift.scale:.2g} % a decade (prior)"),
+        ("drift beyond the runs", f"{100 * record.drift.scale:.2g} % of loss (prior)"),
         ("imported priors", "; ".join(filter(None, [library, *imported])) or "none"),
         ("settings", settings_words(record.settings)),
         ("seed", f"{record.seed}"),
