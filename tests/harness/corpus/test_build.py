@@ -1,3 +1,4 @@
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from allometry.cli import main
-from allometry.errors import InputError
+from allometry.errors import InputError, RunError
 from allometry.harness.corpus import (
     CorpusOptions,
     TokenRow,
@@ -100,6 +101,20 @@ def test_a_build_killed_at_random_moments_ends_as_if_undisturbed(
     assert kills  # at least one was still at work
     build_corpus([documents], tmp_path / "c", options=options)
     assert contents(tmp_path / "c") == contents(tmp_path / "whole")
+
+
+def test_a_worker_that_is_killed_is_one_line_and_the_build_goes_on_later(
+    tmp_path, documents, contents
+):
+    def kill_one(stage, characters):
+        multiprocessing.active_children()[0].kill()
+
+    folder = tmp_path / "c"
+    with pytest.raises(RunError, match="a worker was killed"):
+        build_corpus([documents], folder, options=OPTIONS, workers=2, report=kill_one)
+    build_corpus([documents], folder, options=OPTIONS)
+    build_corpus([documents], tmp_path / "whole", options=OPTIONS)
+    assert contents(folder) == contents(tmp_path / "whole")
 
 
 def test_a_build_goes_on_from_the_parts_it_has(tmp_path, documents, monkeypatch):

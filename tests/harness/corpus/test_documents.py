@@ -65,7 +65,9 @@ def test_the_validation_share_of_groups_is_near_the_fraction():
         ("a.jsonl", b'{"text": "x"}\nnot json\n', "row 1: not JSON"),
         ("a.jsonl", b'{"body": "x"}\n', "row 0 has no text field 'text'; found body"),
         ("a.jsonl", b"[1]\n", "row 0 has no text field"),
+        ("a.jsonl", b'{"text": null}\n', "row 0: field 'text' is null, not text"),
         ("a.jsonl.gz", b"\x1f\x8bxx", "a.jsonl.gz"),
+        ("a.txt.gz", gzip.compress(b"x")[:10] + b"\xff" * 20, "damaged gzip file"),
         ("a.parquet", b"x", "not a Parquet file"),
     ],
 )
@@ -76,6 +78,16 @@ def test_a_bad_input_is_named(tmp_path, name, content, said):
     with pytest.raises(InputError, match=said) as error:
         texts(path)
     assert name in str(error.value)
+
+
+def test_a_parquet_file_that_is_damaged_inside_is_named(tmp_path):
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"text": [str(i) * 50 for i in range(2000)]}), path)
+    content = bytearray(path.read_bytes())
+    content[100:4000] = b"\xff" * 3900
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"a\.parquet: damaged Parquet file"):
+        texts(path)
 
 
 def test_a_parquet_file_without_the_column_lists_what_it_has(tmp_path):

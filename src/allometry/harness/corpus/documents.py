@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import json
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -148,7 +149,7 @@ def _next_line(file: TextIO, path: Path) -> str:
     except UnicodeDecodeError as error:
         hint = "Convert it first: iconv -f ENCODING -t UTF-8."
         raise InputError(f"not UTF-8 text: {error}", where=str(path), hint=hint) from error
-    except (EOFError, gzip.BadGzipFile) as error:
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise InputError(f"damaged gzip file: {error}", where=str(path)) from error
 
 
@@ -184,10 +185,19 @@ def _parquet_rows(
         what = f"no column {', '.join(missing)}; found {', '.join(table.schema_arrow.names)}"
         raise InputError(what, where=str(path), hint="Name it with --text-field or --split-by.")
     number = 0
-    for batch in table.iter_batches(batch_size=256, columns=columns):
-        for row in batch.to_pylist():
+    batches = table.iter_batches(batch_size=256, columns=columns)
+    while rows := _next_rows(batches, path):
+        for row in rows:
             yield number, row
             number += 1
+
+
+def _next_rows(batches: Iterator[Any], path: Path) -> list[dict[str, Any]]:
+    # Of the next batch that has any; empty at the end.
+    try:
+        return next((rows for batch in batches if (rows := batch.to_pylist())), [])
+    except (OSError, ValueError) as error:
+        raise InputError(f"damaged Parquet file: {error}", where=str(path)) from error
 
 
 def _piece(
@@ -199,5 +209,8 @@ def _piece(
     if not isinstance(text, str) or group is None:
         missing = split_by if isinstance(text, str) else text_field
         what = f"row {number} has no text field {missing!r}; found {', '.join(fields) or 'none'}"
+        if missing in fields:
+            value = json.dumps(fields[missing], default=str)
+            what = f"row {number}: field {missing!r} is {value[:40]}, not text"
         raise InputError(what, where=str(path), hint="Name it with --text-field or --split-by.")
     return Piece(group=str(group), text=text)

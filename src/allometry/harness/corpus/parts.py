@@ -7,6 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -150,6 +151,10 @@ def encode_parts(job: PartJob, parts: Iterator[Batch], *, workers: int) -> Itera
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
+        except BrokenProcessPool as error:
+            what = "a worker was killed; too little memory, perhaps"
+            hint = "Give the same command again, with fewer --workers; it goes on where it stopped."
+            raise RunError(what, where=str(job.folder), hint=hint) from error
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
