@@ -188,7 +188,8 @@ def _run(arguments: list[str]) -> int:
 
 
 def _complain(what: str, *, hint: str = "", code: int = 2) -> int:
-    print(f"error: {what}", file=sys.stderr)
-    if hint:
-        print(f"hint: {hint}", file=sys.stderr)
+    from allometry.cli.text import printable
+
+    lines = f"error: {what}" + (f"\nhint: {hint}" if hint else "")
+    print(printable(lines, keep="\n"), file=sys.stderr)
     return code

@@ -9,6 +9,9 @@ from typing import Any
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
+
+from allometry.cli.text import printable
 
 stderr = Console(stderr=True, soft_wrap=True)  # a line a message, also for grep
 _WIDEST = 100_000  # characters; a line ends where its table ends
@@ -46,7 +49,8 @@ def _table(frame: pd.DataFrame) -> Table:
         numeric = pd.api.types.is_numeric_dtype(frame[name])
         table.add_column(str(name), justify="right" if numeric else "left", no_wrap=True)
     for row in frame.itertuples(index=False):
-        table.add_row(*(_cell(value) for value in row))
+        # As text, since rich takes brackets of a label for markup.
+        table.add_row(*(Text(printable(_cell(value))) for value in row))
     return table
 
 
