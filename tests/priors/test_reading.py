@@ -31,6 +31,7 @@ def test_a_file_says_exactly_what_was_written(tmp_path, kind, df):
     )  # fmt: skip
     found = read_prior(file.save(tmp_path / "a" / "prior.json"))
     assert found.to_document() == file.to_document()
+    assert json.dumps(found.provenance) == json.dumps(file.provenance)  # 3 runs, not 3.0
     assert np.array_equal(found.mixture.scales, file.mixture.scales)
     assert [p.name for p in (tmp_path / "a").iterdir()] == ["prior.json"]
 
@@ -67,6 +68,10 @@ BROKEN = {
     "escape": (changed("name", value="\u001b[2J"), "name must be"),
     "surrogate": (changed("description", value="\ud800"), "UTF-8"),
     "no groups": (changed("groups", value=[]), "groups has 0 entries"),
+    "two new groups": (
+        prior_file(kind="new-group").to_document() | {"groups": list(GROUPS)},
+        "groups has 2 entries, must have 0 to 1",
+    ),
     "same groups": (changed("groups", value=[GROUPS[0], GROUPS[0]]), "same labels"),
     "fewer quantities": (changed("quantities", 0, drop=True), "quantities must be"),
     "huge": (changed("reference", "tokens", value=10**400), "too large"),

@@ -41,7 +41,10 @@ def json_text(value: Any, where: str, *, empty: bool = True) -> str:
 
 
 def plain_json(value: Any, where: str, *, depth: int) -> Any:
-    """The same value, if it is plain text, numbers, lists and objects, not nested too deeply."""
+    """The same value, if it is plain text, numbers, lists and objects, not nested too deeply.
+
+    Whole numbers stay whole: counts of runs are no measurements.
+    """
     if depth < 0:
         raise BrokenRuleError(f"{where} is nested too deeply")
     if isinstance(value, dict):
@@ -53,7 +56,10 @@ def plain_json(value: Any, where: str, *, depth: int) -> Any:
         return [plain_json(part, where, depth=depth - 1) for part in value]
     if isinstance(value, str):
         return json_text(value, where)
-    return value if value is None or isinstance(value, bool) else json_number(value, where)
+    if value is None or isinstance(value, bool):
+        return value
+    number = json_number(value, where)
+    return value if isinstance(value, int) else number
 
 
 def one_of(value: Any, known: tuple[str, ...], where: str) -> str:

@@ -119,7 +119,7 @@ def _component_log_densities(mixture: Mixture, x: Array) -> tuple[Array, Array]:
     return np.log(mixture.weights) + peaks + fall, distance
 
 
-def fit_mixture(draws: Array, components: int, df: float | None, *, seed: int = 0) -> Mixture:
+def fit_mixture(draws: Array, components: int, df: float | None) -> Mixture:
     """Mixture of given make by expectation maximisation, shape (n, d) of draws.
 
     Starts at the draws cut into slices along their most skewed principal direction.
@@ -207,7 +207,7 @@ def choose_mixture(draws: Array, *, seed: int = 0) -> tuple[Mixture, dict[str, f
             continue
         parts = np.empty(len(draws))
         for held in (0, 1):
-            found = fit_mixture(draws[halves != held], components, df, seed=seed)
+            found = fit_mixture(draws[halves != held], components, df)
             parts[halves == held] = found.log_density(draws[halves == held])
         scores[components, df] = parts
     best = max(scores, key=lambda make: float(scores[make].mean()))
@@ -218,7 +218,7 @@ def choose_mixture(draws: Array, *, seed: int = 0) -> tuple[Mixture, dict[str, f
         if blocks.mean() <= 2 * blocks.std(ddof=1) / np.sqrt(8):
             chosen = make
             break
-    mixture = fit_mixture(draws, *chosen, seed=seed)
+    mixture = fit_mixture(draws, *chosen)
     goodness = {
         "held_out_log_score": float(scores[chosen].mean()),
         "held_out_log_score_normal": float(scores[1, None].mean()),

@@ -184,8 +184,8 @@ def _drift(value: Any) -> dict[str, float] | None:
 
 def _groups(value: Any, kind: Kind) -> tuple[dict[str, Any], ...]:
     found = []
-    least = 1 if kind == "groups" else 0
-    for i, group in enumerate(json_list(value, "groups", most=MAX_GROUPS, least=least)):
+    least, most = (1, MAX_GROUPS) if kind == "groups" else (0, 1)  # the new group is one
+    for i, group in enumerate(json_list(value, "groups", most=most, least=least)):
         labels = json_object(group, f"groups[{i}]")
         for name, label in labels.items():
             json_text(name, f"groups[{i}]")

@@ -44,7 +44,8 @@ def table_of_draws(file: PriorFile, draws: Array) -> pd.DataFrame:
     rows = []
     for i, quantity in enumerate(file.quantities):
         name, inverse = READABLE.get(quantity.name, (quantity.name, lambda x: x))
-        values = inverse(draws[:, i])
+        with np.errstate(over="ignore"):  # of a file that says next to nothing: infinite
+            values = inverse(draws[:, i])
         if quantity.name == "log_loss":
             values = values * file.reference.loss
         group = "" if quantity.group is None else _group_name(file, quantity.group)
