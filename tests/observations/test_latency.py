@@ -135,6 +135,17 @@ def test_llama_bench_jsonl_is_read_too(samples, tmp_path):
     pd.testing.assert_frame_equal(read_latency(path, fill=fill).table, expected)
 
 
+def test_llama_bench_tests_of_a_prompt_after_a_filled_cache_are_left_out(samples, tmp_path):
+    tests = json.loads((samples / "llama_bench.json").read_text())
+    tests[0]["n_depth"], tests[1]["n_depth"] = 4096, 0
+    path = tmp_path / "bench.json"
+    path.write_text(json.dumps(tests))
+    latency = read_latency(path, fill={"architecture": "transformer"})
+    assert latency.table["quantity"].tolist() == ["step_time"]
+    assert any("1 test(s) of a prompt after a filled cache" in w for w in latency.warnings)
+    assert any("-d 512,4096" in w for w in latency.warnings)  # the step is after no prompt
+
+
 def test_vllm_serve_gives_both_quantities_and_says_that_queueing_is_in_them(samples):
     facts = {"architecture": "transformer", "params": 8.03e9, "device": "H100"}
     latency = read_latency(samples / "vllm_serve.json", fill=facts)
@@ -146,6 +157,32 @@ def test_vllm_serve_gives_both_quantities_and_says_that_queueing_is_in_them(samp
     assert (first["batch_size"], first["prefill_length"]) == (8, 1024)
     assert (step["generation_length"], step["repeats"]) == (128, 200)
     assert any("queueing" in w for w in latency.warnings)
+
+
+FACTS = {"architecture": "transformer", "params": 8e9}
+
+
+def test_vllm_serve_lines_that_were_appended_to_a_json_file_are_read(samples, tmp_path):
+    result = json.loads((samples / "vllm_serve.json").read_text())
+    path = tmp_path / "appended.json"
+    path.write_text("\n".join(json.dumps(result | {"max_concurrency": n}) for n in (8, 16)))
+    assert read_latency(path, fill=FACTS).table["batch_size"].tolist() == [8, 8, 16, 16]
+
+
+@pytest.mark.parametrize("metric", ["ttft", "tpot"])
+def test_vllm_serve_with_one_of_the_metrics_gives_its_quantity(samples, tmp_path, metric):
+    result = json.loads((samples / "vllm_serve.json").read_text())
+    path = tmp_path / "one.json"
+    path.write_text(json.dumps({k: v for k, v in result.items() if f"_{metric}_" not in k}))
+    expected = {"ttft": ["step_time"], "tpot": ["ttft"]}[metric]
+    assert read_latency(path, fill=FACTS).table["quantity"].tolist() == expected
+
+
+def test_vllm_serve_of_a_single_generated_token_has_no_step(samples, tmp_path):
+    result = json.loads((samples / "vllm_serve.json").read_text())
+    path = tmp_path / "prefill_only.json"
+    path.write_text(json.dumps(result | {"mean_tpot_ms": 0.0, "std_tpot_ms": 0.0}))
+    assert read_latency(path, fill=FACTS).table["quantity"].tolist() == ["ttft"]
 
 
 def test_vllm_latency_needs_its_lengths_from_the_caller(samples):
@@ -179,6 +216,40 @@ def test_aiperf_keeps_concurrency_elsewhere(samples, tmp_path):
     rows = read_latency(path, fill={"architecture": "transformer", "params": 1e9}).table
     assert rows["batch_size"].tolist() == [32, 32]
     assert rows["seconds"].tolist() == pytest.approx([0.3024, 0.0305])
+
+
+def test_concurrency_is_not_that_of_a_sweep_that_was_not_asked_for(samples, tmp_path):
+    # GenAI-Perf 0.0.16 writes the default of `analyze` into every profile.
+    document = json.loads((samples / "profile_export_genai_perf.json").read_text())
+    sweep = {"sweep_parameters": {"concurrency": {"min": 1, "max": 1024}}}
+    document["input_config"] = {
+        "model_names": ["m"],
+        "analyze": sweep,
+        "endpoint": {"backend": "tensorrtllm", "service_kind": "openai"},
+        "perf_analyzer": {"stimulus": {"concurrency": 16}},
+    }
+    path = tmp_path / "profile_export_genai_perf.json"
+    path.write_text(json.dumps(document))
+    rows = read_latency(path, fill=FACTS).table
+    assert rows["batch_size"].tolist() == [16, 16]
+    assert set(rows["backend"]) == {"openai"}
+
+
+def test_concurrency_of_aiperf_is_that_of_the_phase_that_was_measured(samples, tmp_path):
+    # AIPerf 0.13: phases in place of a load generator.
+    document = json.loads((samples / "profile_export_genai_perf.json").read_text())
+    warmup = {"name": "warmup", "kind": "warmup", "type": "concurrency", "concurrency": 2}
+    measured = {"name": "profiling", "kind": "profiling", "type": "concurrency", "concurrency": 16}
+    document["input_config"] = {"phases": [warmup, measured]}
+    path = tmp_path / "profile_export_aiperf.json"
+    path.write_text(json.dumps(document))
+    rows = read_latency(path, fill=FACTS).table
+    assert rows["batch_size"].tolist() == [16, 16]
+    assert set(rows["backend"]) == {"aiperf"}
+    document["input_config"]["phases"].append(measured | {"name": "second", "concurrency": 64})
+    path.write_text(json.dumps(document))
+    with pytest.raises(InputError, match="batch_size is missing"):
+        read_latency(path, fill=FACTS)
 
 
 def test_aiperf_names_its_gpu_and_gives_lengths_as_totals(samples, tmp_path):

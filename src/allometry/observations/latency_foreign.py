@@ -6,6 +6,7 @@ numbers mean there. What no tool records (widths, number type) is left for the c
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -57,14 +58,22 @@ def _documents(path: Path, raw: bytes) -> list[Mapping[str, Any]] | None:
         return [{str(k): v for k, v in row.items()} for row in table.to_dict("records")]
     if suffix not in (".json", ".jsonl", ".ndjson"):
         return None
-    try:
-        text = raw.decode("utf-8-sig")
-        lines = [text] if suffix == ".json" else [line for line in text.splitlines() if line]
-        contents = [json.loads(line) for line in lines]
-    except ValueError:
-        return None  # the reader of plain tables says what is wrong with it
+    contents = _json_contents(raw)
     records = contents[0] if len(contents) == 1 and isinstance(contents[0], list) else contents
     return records if records and all(isinstance(record, dict) for record in records) else None
+
+
+def _json_contents(raw: bytes) -> list[Any]:
+    # One document, or one a line whatever the file is called: `vllm bench serve --append-result`
+    # writes lines into a .json. Nothing where it is neither: the reader of plain tables says why.
+    try:
+        text = raw.decode("utf-8-sig")
+    except ValueError:
+        return []
+    for documents in ([text], [line for line in text.splitlines() if line.strip()]):
+        with suppress(ValueError):
+            return [json.loads(document) for document in documents]
+    return []
 
 
 def _is_llama_bench(document: Mapping[str, Any]) -> bool:
@@ -72,7 +81,8 @@ def _is_llama_bench(document: Mapping[str, Any]) -> bool:
 
 
 def _is_vllm_serve(document: Mapping[str, Any]) -> bool:
-    return "mean_ttft_ms" in document and "mean_tpot_ms" in document
+    # --percentile-metrics says which of the two are written.
+    return "completed" in document and bool({"mean_ttft_ms", "mean_tpot_ms"} & set(document))
 
 
 def _is_vllm_latency(document: Mapping[str, Any]) -> bool:
@@ -87,12 +97,13 @@ def _is_genai_perf(document: Mapping[str, Any]) -> bool:
 def _read_llama_bench(documents: Sequence[Mapping[str, Any]]) -> tuple[Rows, list[str]]:
     """``llama-bench -o json|jsonl|csv``: a prompt test (pp) or a generation test (tg) a row."""
     rows: Rows = []
-    mixed = 0
+    mixed = cached = 0
     for test in documents:
         prompt, generated = int(test["n_prompt"]), int(test["n_gen"])
         depth = int(test.get("n_depth") or 0)
-        if prompt and generated:
-            mixed += 1
+        if prompt and (generated or depth):
+            mixed += bool(generated)
+            cached += not generated
             continue
         scale = _NANOSECOND / max(generated, 1)
         samples = test.get("samples_ns")
@@ -115,8 +126,14 @@ def _read_llama_bench(documents: Sequence[Mapping[str, Any]]) -> tuple[Rows, lis
     notes = ["llama-bench: ttft is the time of the prompt pass, without sampling a token"]
     if mixed:
         notes.append(f"llama-bench: {mixed} mixed prompt + generation test(s) left out")
-    if any(int(test.get("n_depth") or 0) and not int(test["n_gen"]) for test in documents):
-        notes.append("llama-bench: with n_depth, ttft is of the new prompt after a filled cache")
+    if cached:
+        # The time of some of the tokens is neither that of a prompt of them nor that of all.
+        notes.append(f"llama-bench: {cached} test(s) of a prompt after a filled cache left out")
+    if any(row["prefill_length"] == 0 for row in rows):
+        notes.append(
+            "llama-bench: steps after no prompt are not used in a fit; -d 512,4096 times steps "
+            "after that many tokens"
+        )
     return rows, notes
 
 
@@ -138,11 +155,14 @@ def _read_vllm_serve(documents: Sequence[Mapping[str, Any]]) -> tuple[Rows, list
             "backend": f"vllm ({result.get('backend') or result.get('endpoint_type') or '?'})",
         }
         for quantity, metric in (("ttft", "ttft"), ("step_time", "tpot")):
+            mean = float(result.get(f"mean_{metric}_ms") or 0.0)
+            if mean == 0.0:  # not asked for; or no step, for one token was generated
+                continue
             rows.append(
                 {
                     **point,
                     "quantity": quantity,
-                    "seconds": float(result[f"mean_{metric}_ms"]) * _MILLISECOND,
+                    "seconds": mean * _MILLISECOND,
                     "seconds_std": _scaled(result.get(f"std_{metric}_ms"), _MILLISECOND),
                 }
             )
@@ -183,13 +203,13 @@ def _read_genai_perf(documents: Sequence[Mapping[str, Any]]) -> tuple[Rows, list
         config = result["input_config"]
         point = {
             "model": _first(_search(config, ("model", "model_names"))),
-            "batch_size": _first(_search(config, ("concurrency",))),
+            "batch_size": _concurrency(config),
             "prefill_length": _mean_tokens(result, "input_sequence_length", "total_isl"),
             "generation_length": _mean_tokens(result, "output_sequence_length", "total_osl"),
             "repeats": _average(result, "request_count"),
             "device": _first(_search(result.get("telemetry_data"), ("gpu_name",))),
-            "backend": _first(_search(config, ("backend", "service_kind")))
-            or ("aiperf" if "loadgen" in config else "genai-perf"),
+            "backend": _first(_search(config, ("service_kind", "backend")))
+            or ("aiperf" if {"loadgen", "phases"} & set(config) else "genai-perf"),
         }
         for quantity, metric in (
             ("ttft", "time_to_first_token"),
@@ -212,6 +232,18 @@ def _read_genai_perf(documents: Sequence[Mapping[str, Any]]) -> tuple[Rows, list
         "GenAI-Perf: times are means over requests under load and hold queueing; batch_size is the "
         "concurrency, and lengths are means",
     ]
+
+
+def _concurrency(config: object) -> int | None:
+    # GenAI-Perf: at the top, or the stimulus (not `analyze`, a range even where nothing is swept).
+    # AIPerf: the load generator, or the phases, of which those that warm up are not measured.
+    if not isinstance(config, dict):
+        return None
+    phases = [p for p in config.get("phases") or () if p.get("kind", p.get("name")) != "warmup"]
+    stimulus = (config.get("perf_analyzer") or {}).get("stimulus")
+    places = [config, stimulus or {}, config.get("loadgen") or {}, *phases]
+    found = {place["concurrency"] for place in places if place.get("concurrency") is not None}
+    return int(found.pop()) if len(found) == 1 else None
 
 
 def _mean_tokens(result: Mapping[str, Any], metric: str, total: str) -> int | None:
