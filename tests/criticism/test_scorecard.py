@@ -16,6 +16,7 @@ from allometry.criticism.scorecard import cases, scorecard
 from allometry.criticism.scores import normal_log_score, width
 from allometry.errors import InputError
 from allometry.inference import Sampler
+from allometry.observations import read_runs
 
 
 def budget(flops: float = 1e20, best: float = 1e9, curvature: float = 0.02) -> pd.DataFrame:
@@ -147,6 +148,30 @@ def test_unknown_tables_and_no_runs_are_refused(capsys, tmp_path):
     assert "nonsense" in capsys.readouterr().err
     assert main(["validate"]) == 2
     assert "no runs to validate" in capsys.readouterr().err
+
+
+def own_table(path):
+    read_runs("synthetic").table.query("architecture == 'transformer'").to_csv(path, index=False)
+    return str(path)
+
+
+def test_cases_of_a_file_are_named_after_it(tmp_path):
+    path = own_table(tmp_path / "mine.csv")
+    found = cases([path], exclude=["context_length > 2048"])
+    assert {case.table for case in found} == {"mine"}
+    assert all((case.split.test["context_length"] <= 2048).all() for case in found)
+    (tmp_path / "other").mkdir()
+    with pytest.raises(InputError, match="two tables are named mine"):
+        cases([path, own_table(tmp_path / "other" / "mine.csv")])
+
+
+def test_a_scorecard_takes_no_law_and_no_holdout(capsys, tmp_path):
+    path = own_table(tmp_path / "mine.csv")
+    for extra in (["--law", "chinchilla"], ["--holdout", "every"]):
+        assert main(["validate", path, "--scorecard", "-o", str(tmp_path / "card"), *extra]) == 2
+        assert "chooses law and holdout itself" in capsys.readouterr().err
+    assert main(["validate", path, "--table", path]) == 2
+    assert "--table is for --scorecard" in capsys.readouterr().err
 
 
 @pytest.mark.slow

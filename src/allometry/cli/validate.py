@@ -44,12 +44,13 @@ def validate_command(
     runs
         CSV, Parquet or JSON lines with params, tokens and loss; or the name of a known table.
     scorecard
-        Instead of one table, score every known table at every cutoff, and the sizes that would
-        have been recommended beside those of the parabola method and of approach 3.
+        Score every cutoff of the table, or of every known table, and the sizes that would have
+        been recommended beside those of the parabola method and of approach 3.
     folder
         Where the scorecard keeps its fits; given again, it goes on from there.
     table
-        Known table of the scorecard; repeatable. Default all that are on this machine.
+        Further table of the scorecard, known or a file; repeatable. Default, without RUNS, all
+        known ones that are on this machine.
     holdout
         ``largest``: each group's largest budget; ``every``: all runs above each of up to five
         budgets; or a condition such as ``flops>1e20``.
@@ -72,11 +73,20 @@ def validate_command(
     json
         Print one JSON document.
     """
-    if scorecard:
-        return _scorecard(folder, table, method, bootstraps, seed, json)
-    if runs is None:
-        from allometry.errors import InputError
+    from allometry.errors import InputError
 
+    if scorecard and (law or holdout != "largest"):
+        hint = "It fits the default law at every cutoff; leave --law and --holdout out."
+        raise InputError("a scorecard chooses law and holdout itself", hint=hint)
+    if table and not scorecard:
+        raise InputError("--table is for --scorecard", hint="Give the table by itself.")
+    reading: dict[str, Any] = {
+        "aliases": parse_pairs(alias, option="--alias"), "exclude": exclude or None, "by": by,
+    }  # fmt: skip
+    if scorecard:
+        tables = [*([runs] if runs else []), *(table or [])]
+        return _scorecard(folder, tables, method, bootstraps, seed, json, reading)
+    if runs is None:
         hint = "Give a runs table, or --scorecard for all known ones."
         raise InputError("no runs to validate", hint=hint)
     from dataclasses import replace
@@ -90,9 +100,7 @@ def validate_command(
     prepare_jax()
     for module in law_module or []:
         import_law(module)
-    checked = read_runs(
-        runs, aliases=parse_pairs(alias, option="--alias"), exclude=exclude or None, by=by
-    )
+    checked = read_runs(runs, **reading)
     with stages() as bar:
         scores = validate(
             checked,
@@ -113,11 +121,12 @@ def validate_command(
 
 def _scorecard(
     folder: Path,
-    tables: list[str] | None,
+    tables: list[str],
     method: Literal["laplace", "nuts"],
     bootstraps: int,
     seed: int,
     json: bool,
+    reading: dict[str, Any],
 ) -> int:
     """Print the scorecard's two tables."""
     from dataclasses import replace
@@ -133,11 +142,12 @@ def _scorecard(
     with stages() as bar:
         card = scorecard(
             folder,
-            tables=tables,
+            tables=tables or None,
             sampler=replace(QUICK, method=method),
             bootstraps=bootstraps,
             seed=seed,
             progress=bar,
+            **reading,
         )
     scores, regrets = score_rows(card.runs), regret_rows(card.decisions)
     if json:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -43,7 +44,7 @@ class Case:
     Attributes
     ----------
     table, holdout : str
-        Name in the registry; ``largest`` or ``every``.
+        Name in the registry, or of a file without its ending; ``largest`` or ``every``.
     number : int
         Which of the holdout's cutoffs.
     law : str
@@ -90,17 +91,30 @@ def tables_here() -> list[str]:
     return [n for n, entry in TABLES.items() if entry.kind == "runs" and locate(entry) is not None]
 
 
-def cases(tables: Sequence[str]) -> list[Case]:
-    """All cuts of the tables.
+def cases(tables: Sequence[str], **reading: Any) -> list[Case]:
+    """All cuts of the tables, each a name in the registry or a file.
+
+    Parameters
+    ----------
+    tables : sequence of str
+    **reading
+        Options of `read_runs`, the same for all tables.
 
     Raises
     ------
     InputError
-        If a table is not registered, or no table can be cut.
+        If a table cannot be read, two of them have one name, or none can be cut.
     """
-    found = []
+    named: dict[str, str] = {}
     for table in tables:
-        runs = read_runs(table)
+        name = table if table in TABLES else Path(table).stem
+        if name in named:
+            what = f"two tables are named {name}: {named[name]} and {table}"
+            raise InputError(what, where="scorecard", hint="Give one of the files another name.")
+        named[name] = table
+    found = []
+    for name, table in named.items():
+        runs = read_runs(table, **reading)
         law = "repetition" if "unique_tokens" in runs.table else "pnorm"
         for holdout in HOLDOUTS:
             try:
@@ -108,11 +122,12 @@ def cases(tables: Sequence[str]) -> list[Case]:
             except InputError:  # too small to be cut this way
                 continue
             found += [
-                Case(table=table, holdout=holdout, number=i, law=law, by=runs.by, split=split)
+                Case(table=name, holdout=holdout, number=i, law=law, by=runs.by, split=split)
                 for i, split in enumerate(cut)
             ]
     if not found:
-        raise InputError("no table can be cut", where="scorecard", hint="Name a registered table.")
+        hint = "A table needs 20 runs or more and budgets to cut at."
+        raise InputError("no table can be cut", where="scorecard", hint=hint)
     return found
 
 
@@ -124,6 +139,7 @@ def scorecard(
     bootstraps: int = BOOTSTRAPS,
     seed: int = 0,
     progress: Stage | None = None,
+    **reading: Any,
 ) -> Scorecard:
     """Fit, keep and score every case.
 
@@ -132,11 +148,13 @@ def scorecard(
     folder : path
         Where fits are kept: a posterior and a baseline a case. Remove it to fit anew.
     tables : sequence of str, optional
-        Names in the registry; default all that are on this machine.
+        Names in the registry, or files; default the registered ones on this machine.
     sampler, bootstraps, seed
         As in `validate`.
     progress : callable, optional
         Called with what is being done, steps done and steps in all.
+    **reading
+        Options of `read_runs`, the same for all tables.
     """
     place = Path(folder)
     try:
@@ -145,7 +163,7 @@ def scorecard(
         what = f"no folder for fits can be made: {error}"
         raise InputError(what, where=str(place), hint="Name another --folder.") from error
     chosen = list(tables) if tables else tables_here()
-    todo = cases(chosen)
+    todo = cases(chosen, **reading)
     runs, decisions, seconds = [], [], 0.0
     for number, case in enumerate(todo):
         if progress is not None:
