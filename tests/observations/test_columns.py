@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from allometry.errors import InputError
-from allometry.observations.columns import map_columns, parse_number, recognise
+from allometry.observations.cells import parse_number, parse_numbers
+from allometry.observations.columns import map_columns, recognise
 
 NAMES = {
     "params": ["N", "num_params", "params_active_precise", "parameter_count", "Model Size"],
@@ -33,6 +34,43 @@ def test_a_unit_in_the_name_scales(name):
     assert recognise(name) == ("params", 1e9)
 
 
+@pytest.mark.parametrize(
+    ("name", "target", "multiplier"),
+    [
+        ("N (B)", "params", 1e9),
+        ("D [tokens]", "tokens", 1.0),
+        ("Tokens (1e9)", "tokens", 1e9),
+        ("FLOPs (EFLOPs)", "flops", 1e18),
+        ("C (10^18)", "flops", 1e18),
+        ("C (FLOPs)", "flops", 1.0),
+        ("compute (PF-days)", "flops", 8.64e19),
+        ("Loss (nats/token)", "loss", 1.0),
+        ("val loss [bits]", "loss", math.log(2)),
+        ("throughput/total_gflops", "flops", 1e9),
+    ],
+)
+def test_a_unit_in_brackets_scales(name, target, multiplier):
+    assert recognise(name) == (target, pytest.approx(multiplier, rel=1e-15))
+
+
+@pytest.mark.parametrize("name", ["loss (train)", "tflops", "D (model B)", "flops (s)"])
+def test_what_stands_in_brackets_must_be_a_unit(name):
+    assert recognise(name) is None
+
+
+def test_settings_are_found_at_the_end_of_a_path():
+    columns = ["run/config/num_parameters", "train/num_input_tokens_seen", "train.total_flos"]
+    table = pd.DataFrame({name: [1.0] for name in [*columns, "train/loss", "eval/num_tokens"]})
+    assert map_columns(table).canonical == dict(
+        zip(columns, ("params", "tokens", "flops"), strict=True)
+    )
+
+
+def test_a_column_by_its_own_name_comes_before_a_path():
+    table = pd.DataFrame({"config/params": [1.0], "N": [2.0]})
+    assert map_columns(table).canonical == {"N": "params"}
+
+
 @given(
     mantissa=st.decimals("0.001", "999", places=3),
     unit=st.sampled_from([("K", 3), ("m", 6), ("B", 9), ("bn", 9), (" T", 12), (" million", 6)]),
@@ -57,6 +95,31 @@ def test_any_text_gives_a_number_or_nan(text):
 @pytest.mark.parametrize("text", ["2,8B", "about 7", "1.2.3", "B", "7 bananas", "", True, None, []])
 def test_what_is_not_a_number_is_nan(text):
     assert math.isnan(parse_number(text))
+
+
+@pytest.mark.parametrize(
+    ("kind", "cells", "numbers"),
+    [
+        ("params", ["39.528.471", "1.234"], [39528471, 1234]),  # one cell tells for the column
+        ("params", ["39,53 M", "7 B"], [39.53e6, 7e9]),
+        ("tokens", ["1.234,5", "12,25"], [1234.5, 12.25]),
+        ("tokens", ["25\u202f298\u202f221", "6\xa0324"], [25298221, 6324]),
+        ("tokens", ["25'298'221", "6’324"], [25298221, 6324]),
+        ("tokens", ["25,298,221", "6,324"], [25298221, 6324]),
+        ("tokens", ["6,324", "7,125"], [6324, 7125]),  # thousands, as a count is read in English
+        ("loss", ["3,016", "2,951"], [3.016, 2.951]),  # which a loss does not have
+        ("loss", ["3,0160", "2,9"], [3.016, 2.9]),
+    ],
+)
+def test_marks_of_other_countries_are_read(kind, cells, numbers):
+    found, read = parse_numbers(pd.Series(cells), kind=kind)
+    assert found.tolist() == pytest.approx(numbers, rel=1e-15)
+    assert set(read) >= {cell for cell in cells if not cell.isdigit()}
+
+
+@pytest.mark.parametrize("cells", [["1.5", "2,5"], ["1,000,000", "2,5"], ["12,34,567"]])
+def test_marks_that_contradict_each_other_are_not_read(cells):
+    assert parse_numbers(pd.Series(cells), kind="params")[0].isna().any()
 
 
 def test_k_is_1024_in_context_lengths_only():

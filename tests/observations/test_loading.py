@@ -1,5 +1,6 @@
 import gzip
 import hashlib
+import json
 
 import pandas as pd
 import pytest
@@ -76,7 +77,7 @@ def test_a_written_table_is_read_back_equal(suffix, rows, tmp_path_factory):
     assert digest == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
 def test_the_separator_of_the_header_is_used(separator, tmp_path):
     path = tmp_path / "table.csv"
     path.write_text(CSV.replace(",", separator))
@@ -93,6 +94,29 @@ def test_nested_json_becomes_columns_with_slashes(tmp_path):
     path = tmp_path / "table.jsonl"
     path.write_text('{"N": 1, "eval": {"loss": 2.5}}\n')
     assert load_table(path)[0].to_dict("records") == [{"N": 1, "eval/loss": 2.5}]
+
+
+@pytest.mark.parametrize("orient", ["records", "columns", "split", "list"])
+def test_json_as_pandas_writes_it_is_a_table(orient, tmp_path):
+    path = tmp_path / "table.json"
+    table = pd.DataFrame({"N": [1, 2, 3], "loss": [2.5, 2.25, None]})
+    if orient == "list":
+        path.write_text(json.dumps({"N": [1, 2, 3], "loss": [2.5, 2.25, None]}, indent=1))
+    else:
+        table.to_json(path, orient=orient)
+    pd.testing.assert_frame_equal(load_table(path)[0], table)
+
+
+def test_one_object_of_objects_is_one_run(tmp_path):
+    path = tmp_path / "table.json"
+    path.write_text('{"train": {"loss": 2.5}, "eval": {"loss": 2.75}}')
+    assert load_table(path)[0].to_dict("records") == [{"train/loss": 2.5, "eval/loss": 2.75}]
+
+
+def test_prose_above_the_header_is_no_header(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("# exported on a Sunday\n#\n" + CSV)
+    assert list(load_table(path)[0].columns) == ["params", "tokens", "loss"]
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):

@@ -54,7 +54,7 @@ def test_foreign_names_and_texts_are_mapped_and_said():
     assert runs.table["colour"].tolist() == ["red", "blue"]
     said = "\n".join(runs.warnings)
     assert "'Params (B)' multiplied by 1e+09 to give params" in said
-    assert "tokens: text with units read, such as '300B' as 3e+11" in said
+    assert "tokens: text read as numbers, such as '300B' as 3e+11" in said
     assert "architecture 'Transformer' read as 'transformer' (1 rows)" in said
     assert "no column flops" in said
     assert "flops" not in runs.table
@@ -105,10 +105,13 @@ def test_one_bad_cell_is_named_wherever_it_is(row, column, value, simulate):
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"N": 1e8, "D": 1e9}, "no column loss; found params, tokens"),
+        ({"N": 1e8, "D": 1e9}, "no column loss; found N, D"),
         ({"N": 1e8, "D": 1e9, "train_loss": 3.0}, "'train_loss' is the training loss"),
         ({"N": 1e8, "D": 1e9, "ppl": 20.0}, "'ppl' is a perplexity: its natural log"),
-        ({"non_embedding_params": 1e8, "D": 1e9, "loss": 3.0}, "lacks the embeddings"),
+        (
+            {"non_embedding_params": 1e8, "D": 1e9, "loss": 3.0},
+            "'non_embedding_params' is a count that lacks the embeddings",
+        ),
         ({"N": 1e8, "D": 1e9, "loss": 3.0, "eval/loss": 3.1}, "'loss' or 'eval/loss'"),
     ],
 )
@@ -116,6 +119,20 @@ def test_a_missing_or_unclear_column_is_asked_for(columns, message):
     with pytest.raises(InputError, match=message) as error:
         read_runs(pd.DataFrame({name: [value] for name, value in columns.items()}))
     assert "alias" in error.value.hint
+
+
+def test_a_table_of_many_columns_is_not_listed_whole():
+    table = pd.DataFrame({f"metric_{index}": [1.0] for index in range(200)})
+    with pytest.raises(InputError, match=r"metric_29 and 170 more$"):
+        read_runs(table)
+
+
+def test_a_gap_is_answered_with_the_condition_that_leaves_it_out(clean_runs):
+    table = clean_runs.assign(loss=clean_runs["loss"].mask(clean_runs.index == 3))
+    with pytest.raises(InputError) as error:
+        read_runs(table)
+    assert 'exclude="loss is None"' in error.value.hint
+    assert len(read_runs(table, exclude="loss is None").table) == len(table) - 1
 
 
 def test_aliases_answer_the_question(clean_runs):

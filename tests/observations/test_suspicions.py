@@ -19,6 +19,8 @@ def warned(table: pd.DataFrame) -> str:
         (lambda t: t.assign(loss=t.loss / 4.2), "per byte or per character"),
         (lambda t: t.assign(loss=t.loss + 8, vocab_size=256), "above log(vocab_size)"),
         (lambda t: t.assign(params=t.params / 1e9), "params run from 0.1 to 5: in millions or"),
+        (lambda t: t.assign(loss=t.loss / np.log(2)), "x that of Chinchilla's runs at the same"),
+        (lambda t: t.assign(State=["crashed"] + ["finished"] * 29), "State says crashed in row 0"),
         (lambda t: t.assign(run_id="one"), "1 run_id(s) appear on several rows"),
         (lambda t: t.assign(epochs=4.0), "tokens count repetitions"),
         (lambda t: t.assign(params_non_embedding=t.params), "params are not above"),

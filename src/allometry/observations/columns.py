@@ -1,20 +1,20 @@
 """Names people give to columns, and the canonical name each is read as."""
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 
-import numpy as np
 import pandas as pd
 
 from allometry.errors import InputError
+from allometry.observations.cells import parse_numbers
+from allometry.observations.units import COUNTS, UNITS, total_flops, unit_of
 
 ALIASES: dict[str, list[str]] = {
     "params": (
         "n params num_params n_params nparams param params_count param_count parameter_count "
-        "parameters num_parameters n_parameters total_params params_total total_parameters "
+        "parameter parameters num_parameters n_parameters total_params params_total "
+        "total_parameters "
         "model_params model_parameters model_size params_active params_active_precise "
         "active_params active_parameters params_with_embedding params_with_embeddings "
         "trainable_params trainable_parameters"
@@ -28,7 +28,8 @@ ALIASES: dict[str, list[str]] = {
     "flops": (
         "c flops flop total_flops train_flops training_flops training_flop training_compute "
         "train_compute compute compute_flops flops_total total_flop budget compute_budget "
-        "flops_budget flop_budget num_flops total_compute total_floating_point_operations"
+        "flops_budget flop_budget num_flops total_compute total_floating_point_operations "
+        "total_flos throughput/total_flops throughput/total_training_flops"
     ).split(),
     "loss": (
         "loss val_loss validation_loss valid_loss eval_loss evaluation_loss test_loss final_loss "
@@ -46,7 +47,8 @@ ALIASES: dict[str, list[str]] = {
     "params_non_embedding": (
         "params_non_embedding non_embedding_params non_embedding_parameters params_nonembedding "
         "params_no_embedding params_no_embed num_params_non_embedding n_params_non_embedding "
-        "params_without_embedding params_without_embeddings non_emb_params"
+        "params_without_embedding params_without_embeddings non_emb_params params_non_emb "
+        "n_non_embedding n_nonemb"
     ).split(),
     "run_id": "run_id run_name run id name wandb_id experiment_id uuid".split(),
     "batch_size": "batch_size bs global_batch_size train_batch_size".split(),
@@ -69,19 +71,13 @@ MUST_BE_CLEAR = ("params", "tokens", "flops", "loss", "architecture", "context_l
 NEVER_BY_NAME = ("loss",)
 """Asked for even if one candidate bears the name: beside ``eval/loss`` it is a training loss."""
 
-UNITS = {
-    "k": 1e3, "thousand": 1e3, "thousands": 1e3, "m": 1e6, "mn": 1e6, "million": 1e6,
-    "millions": 1e6, "b": 1e9, "g": 1e9, "bn": 1e9, "billion": 1e9, "billions": 1e9, "t": 1e12,
-    "tn": 1e12, "trillion": 1e12, "trillions": 1e12,
-}  # fmt: skip
-"""Multipliers in column names ("params (B)") and cells ("2.8B")."""
-
-_FLOP_UNITS = {"p": 1e15, "e": 1e18, "z": 1e21, "y": 1e24}
+TRAINING_LOSS = "the training loss, not a held-out one"
 
 NOT_LOSS = {
-    "trainloss": "the training loss, not a held-out one",
-    "trainlossfinal": "the training loss, not a held-out one",
-    "finaltrainloss": "the training loss, not a held-out one",
+    "trainloss": TRAINING_LOSS,
+    "trainlossfinal": TRAINING_LOSS,
+    "finaltrainloss": TRAINING_LOSS,
+    "trainingloss": TRAINING_LOSS,
     "ppl": "a perplexity: its natural log is the loss",
     "perplexity": "a perplexity: its natural log is the loss",
     "valppl": "a perplexity: its natural log is the loss",
@@ -130,19 +126,47 @@ def recognise(name: str, names: Mapping[str, str] = _RUNS) -> tuple[str, float] 
 
     Examples
     --------
-    >>> recognise("eval/loss"), recognise("Params (B)"), recognise("temperature")
+    >>> recognise("eval/loss"), recognise("N (B)"), recognise("temperature")
     (('loss', 1.0), ('params', 1000000000.0), None)
+    >>> recognise("compute (PF-days)")
+    ('flops', 8.64e+19)
     """
     key = simplified(name)
     if key in names:
         return names[key], 1.0
-    countable = ("params", "tokens", "params_non_embedding", "unique_tokens")
+    if bracketed := _BRACKETED.fullmatch(name):
+        target = names.get(simplified(bracketed["name"]))
+        multiplier = unit_of(bracketed["unit"], target)
+        if target is not None and multiplier is not None:
+            return target, multiplier
     for unit, multiplier in UNITS.items():
         for stem in (key.removesuffix(unit), key.removesuffix("in" + unit)):
             target = names.get(stem)
-            if stem != key and len(stem) > 2 and target in countable:  # not "nb", "dm"
+            if stem != key and len(stem) > 2 and target in COUNTS:  # not "nb", "dm"
                 return target, multiplier
+    if (counted := total_flops(key)) and names.get(counted[0]) == "flops":
+        return "flops", counted[1]
     return None
+
+
+def recognise_setting(name: str) -> tuple[str, float] | None:
+    """Return what the end of a path names: ``run/config/num_parameters``, ``train.total_flos``.
+
+    Never a loss: whose it is, the path says.
+    """
+    *folders, last = re.split(r"[/.:]", name)
+    if not folders or not all(simplified(part) in _FOLDERS for part in folders):
+        return None
+    found = recognise(last) if len(simplified(last)) > 2 else None
+    return found if found and found[0] in _SETTINGS else None
+
+
+_SETTINGS = ("params", "tokens", "flops", "architecture", "context_length")
+_FOLDERS = (
+    "args cfg config final hparams hyperparameters metrics model run state summary train trainer "
+    "training"
+).split()
+_BRACKETED = re.compile(r"(?P<name>.+?)\s*[(\[](?P<unit>[^()\[\]]+)[)\]]\s*")
 
 
 def map_columns(
@@ -181,9 +205,17 @@ def map_columns(
     taken = {target: column for column, target in chosen.items()}
     canonical = {column: target for column, target in chosen.items() if column != target}
     candidates: dict[str, list[tuple[str, float]]] = {}
+    unread = []
     for column in map(str, table.columns):
         found = recognise(column, names) if column not in chosen else None
         if found and found[0] not in taken:
+            candidates.setdefault(found[0], []).append((column, found[1]))
+        elif not found and column not in chosen:
+            unread.append(column)
+    clear = {*taken, *candidates}
+    for column in unread if names is _RUNS else ():
+        found = recognise_setting(column)
+        if found and found[0] not in clear:
             candidates.setdefault(found[0], []).append((column, found[1]))
     scale: dict[str, float] = {}
     notes: list[str] = []
@@ -216,7 +248,8 @@ def map_columns(
             for target, rivals in unclear.items()
         )
         target, rivals = next(iter(unclear.items()))
-        example = f'aliases={{"{rivals[-1]}": "{target}"}} (--alias "{rivals[-1]}={target}")'
+        rival = next((name for name in reversed(rivals) if name != target), rivals[-1])
+        example = f'aliases={{"{rival}": "{target}"}} (--alias "{rival}={target}")'
         hint = f"Say which: {example}."
         raise InputError(what, where=source, hint=hint)
     return ColumnMap(canonical=canonical, scale=scale, warnings=tuple(notes))
@@ -229,86 +262,6 @@ def apply_map(table: pd.DataFrame, mapping: ColumnMap) -> pd.DataFrame:
         if column in renamed.values() and column not in renamed:
             renamed[column] = f"{column}_2"
     return table.rename(columns=str).rename(columns=renamed)
-
-
-def parse_numbers(column: pd.Series, *, kind: str) -> tuple[pd.Series, dict[str, float]]:
-    """Numbers of a column that may hold text such as "2.8B".
-
-    Parameters
-    ----------
-    column : Series
-        Any dtype.
-    kind : str
-        Canonical name: ``flops`` also knows P, E, Z, Y; in ``context_length`` k is 1024.
-
-    Returns
-    -------
-    numbers : Series of float64
-        NaN where the cell is missing or cannot be read.
-    read : dict of str to float
-        Distinct texts with a unit that were read, and as what.
-    """
-    if pd.api.types.is_bool_dtype(column):
-        return pd.Series(np.nan, index=column.index), {}
-    if pd.api.types.is_numeric_dtype(column):
-        return column.astype("float64"), {}
-    texts = column.astype("object")
-    parsed = {text: parse_number(text, kind=kind) for text in texts.dropna().unique()}
-    numbers = texts.map(parsed).astype("float64")
-    units = {
-        str(text): value
-        for text, value in parsed.items()
-        if isinstance(text, str) and np.isfinite(value) and _plain_number(text) is None
-    }
-    return numbers, units
-
-
-def parse_number(text: object, *, kind: str = "params") -> float:
-    """One number from a cell; NaN if it is none.
-
-    Examples
-    --------
-    >>> [parse_number(x) for x in ("2.8B", "300M", "1e9", "1.4 T", "1,000,000", "about 7")]
-    [2800000000.0, 300000000.0, 1000000000.0, 1400000000000.0, 1000000.0, nan]
-    >>> parse_number("8k", kind="context_length")
-    8192.0
-    """
-    if isinstance(text, bool):
-        return float("nan")
-    if isinstance(text, (int, float, np.number, Decimal)):
-        try:
-            return float(text)
-        except OverflowError:  # an int of more than 308 digits
-            return math.inf if text > 0 else -math.inf
-    if not isinstance(text, str):
-        return float("nan")
-    plain = _plain_number(text)
-    if plain is not None:
-        return plain
-    match = _QUANTITY.fullmatch(text.strip())
-    if not match:
-        return float("nan")
-    number = float(match["number"].replace(",", "").replace("_", ""))
-    unit = (match["unit"] or "").lower()
-    known = UNITS | (_FLOP_UNITS if kind == "flops" else {})
-    if kind == "context_length":
-        known = {"k": 1024.0, "m": 1024.0**2}
-    return number * known[unit] if unit in known else (number if not unit else float("nan"))
-
-
-_QUANTITY = re.compile(
-    r"(?P<number>[+-]?(?:\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d[\d_]*\.?\d*|\.\d+)(?:e[+-]?\d+)?)"
-    r"\s*(?P<unit>thousands?|millions?|billions?|trillions?|mn|bn|tn|[kmbgtpezy])?"
-    r"\s*(?:params?|parameters?|tokens?|flops?)?",
-    re.IGNORECASE,
-)
-
-
-def _plain_number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
 
 
 def _check_aliases(table: pd.DataFrame, aliases: Mapping[str, str], source: str) -> None:

@@ -10,11 +10,11 @@ import pandas as pd
 
 from allometry.errors import InputError
 from allometry.observations.catalogue import TABLES
+from allometry.observations.cells import parse_numbers
 from allometry.observations.columns import (
     ALIASES,
     apply_map,
     map_columns,
-    parse_numbers,
     vocabulary,
 )
 from allometry.observations.fetching import table_path

@@ -114,8 +114,9 @@ def _decode(body: bytes, path: Path) -> str:
 
 
 def _parse_csv(text: str, path: Path, *, tabs: bool) -> pd.DataFrame:
+    text = _COMMENTS.sub("", text)
     header = next((line for line in text.splitlines() if line.strip()), "")
-    separator = "\t" if tabs else max(",;\t", key=header.count)
+    separator = "\t" if tabs else max(",;\t|", key=header.count)
     _refuse_repeated(next(csv.reader([header], delimiter=separator)), path)
     try:
         with warnings.catch_warnings():
@@ -139,6 +140,7 @@ def _parse_csv(text: str, path: Path, *, tabs: bool) -> pd.DataFrame:
         raise InputError(what, where=str(path), hint=hint) from error
 
 
+_COMMENTS = re.compile(r"\A(?:\s*#[^\n,;\t|]*\n)+")  # lines of prose above the header
 _DOT, _COMMA = (
     re.compile(rf'(?mi)(?:^|;)\s*"?[+-]?\d*{mark}\d+(?:e[+-]?\d+)?"?\s*(?=;|$)')
     for mark in (r"\.", ",")
@@ -170,24 +172,59 @@ def _parse_parquet(body: bytes, path: Path) -> pd.DataFrame:
 
 
 def _parse_json(text: str, path: Path) -> pd.DataFrame:
+    hint = "One JSON object a line, or one list of objects."
     try:
-        rows: list[Any] = json.loads(text) if text.lstrip().startswith("[") else _parse_lines(text)
+        rows: Any = _parse_document(text) or _parse_lines(text)
     except json.JSONDecodeError as error:
         what = f"not valid JSON: {error.msg} (line {error.lineno})"
-        hint = "One JSON object a line, or one list of objects."
         raise InputError(what, where=str(path), hint=hint) from error
     except (RecursionError, ValueError) as error:  # too deep; an integer of thousands of digits
-        hint = "One JSON object a line, or one list of objects."
         raise InputError(f"cannot be read: {error}", where=str(path), hint=hint) from error
     if wrong := [index for index, row in enumerate(rows) if not isinstance(row, dict)]:
         what = f"row {wrong[0]} is not a JSON object but {rows[wrong[0]]!r:.40}"
-        hint = "One JSON object a line, or one list of objects."
         raise InputError(what, where=str(path), hint=hint)
     try:
         table: pd.DataFrame = pd.json_normalize(rows, sep="/")
     except RecursionError as error:
         raise InputError("objects are nested too deeply", where=str(path)) from error
     return table
+
+
+def _parse_document(text: str) -> list[Any] | None:
+    """Rows of a text that is one JSON document; None where it is one object a line."""
+    if text.lstrip().startswith("["):
+        rows: list[Any] = json.loads(text)
+        return rows
+    try:
+        document = json.loads(text)
+    except json.JSONDecodeError:
+        return None
+    if not isinstance(document, dict):
+        return None
+    return _split_rows(document) or _column_rows(document)
+
+
+def _split_rows(document: dict[str, Any]) -> list[Any] | None:
+    """Rows of {"columns": names, "data": rows of cells}."""
+    names, data = document.get("columns"), document.get("data")
+    if not isinstance(names, list) or not isinstance(data, list):
+        return None
+    cells = [row for row in data if isinstance(row, list) and len(row) == len(names)]
+    if len(cells) < len(data):
+        return None
+    return [dict(zip(map(str, names), row, strict=True)) for row in cells]
+
+
+def _column_rows(document: dict[str, Any]) -> list[Any] | None:
+    """Rows of {column: cells}, and of {column: {row number: cell}}, which pandas writes."""
+    columns = list(document.values())
+    if all(isinstance(c, dict) and all(map(str.isdigit, c)) for c in columns):
+        columns = [list(c.values()) for c in columns if c.keys() == columns[0].keys()]
+    if len(columns) < len(document) or not all(isinstance(c, list) for c in columns):
+        return None
+    if len({len(cells) for cells in columns}) != 1:
+        return None
+    return [dict(zip(document, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
 def _parse_lines(text: str) -> list[Any]:

@@ -6,7 +6,8 @@ from pathlib import Path
 import pandas as pd
 
 from allometry.errors import InputError
-from allometry.observations.columns import apply_map, map_columns, parse_numbers
+from allometry.observations.cells import parse_numbers
+from allometry.observations.columns import apply_map, map_columns
 from allometry.observations.loading import load_table
 from allometry.observations.schema import LIMITS, NUMERIC, RUNS, broken_rules, require_columns
 

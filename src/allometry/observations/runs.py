@@ -8,11 +8,12 @@ import pandas as pd
 
 from allometry.errors import InputError
 from allometry.observations.catalogue import TABLES
+from allometry.observations.cells import parse_numbers
 from allometry.observations.columns import (
     NOT_LOSS,
+    TRAINING_LOSS,
     apply_map,
     map_columns,
-    parse_numbers,
     simplified,
 )
 from allometry.observations.expressions import select_rows
@@ -76,9 +77,10 @@ def read_runs(
     warnings = list(preparation.notes)
     aliases = {**preparation.aliases, **(aliases or {})}
     mapping = map_columns(table, aliases=aliases, source=name)
+    read_as = {column: mapping.canonical.get(column, column) for column in map(str, table.columns)}
     table = apply_map(table, mapping)
     warnings += mapping.warnings
-    _explain_missing(table, name)
+    _explain_missing(table, read_as, source=name)
     table, unreadable, notes = _read_cells(table, mapping.scale)
     warnings += notes
     table = preparation.derive(table)
@@ -154,22 +156,26 @@ def _load(
     return table, str(path), digest, Preparation()
 
 
-def _explain_missing(table: pd.DataFrame, source: str) -> None:
+def _explain_missing(table: pd.DataFrame, read_as: Mapping[str, str], *, source: str) -> None:
     # A missing N, D or loss; where a look-alike is there, say why it was not taken.
-    reasons = [
-        f"{column!r} is {NOT_LOSS[simplified(column)]}"
-        for column in map(str, table.columns)
+    alike = {
+        column: ("loss", NOT_LOSS[simplified(column)])
+        for column in read_as
         if "loss" not in table and simplified(column) in NOT_LOSS
-    ]
-    if "params" not in table and "params_non_embedding" in table:
-        reasons.append("'params_non_embedding' lacks the embeddings")
-    if not reasons:
-        require_columns(table, REQUIRED, source=source)
+    }
+    if "params" not in table:
+        lacks = ("params", "a count that lacks the embeddings")
+        alike |= {name: lacks for name, to in read_as.items() if to == "params_non_embedding"}
+    if not alike:
+        require_columns(table, REQUIRED, source=source, found=list(read_as))
         return
-    missing = [name for name in REQUIRED if name not in table]
-    what = f"no column {', '.join(missing)}; {'; '.join(reasons)}"
-    hint = f"If it is what you mean, map it with aliases= (--alias COLUMN={missing[0]})."
-    raise InputError(what, where=source, hint=hint)
+    missing = ", ".join(name for name in REQUIRED if name not in table)
+    reasons = "; ".join(f"{column!r} is {reason}" for column, (_, reason) in alike.items())
+    column, (target, _) = next(iter(alike.items()))
+    hint = f"If it is what you mean, map it with aliases= (--alias {column}={target})."
+    if target == "loss" and TRAINING_LOSS not in alike[column]:
+        hint = "Add a column loss in nats per token (or name another: --alias COLUMN=loss)."
+    raise InputError(f"no column {missing}; {reasons}", where=source, hint=hint)
 
 
 def _read_cells(
@@ -188,7 +194,7 @@ def _read_cells(
             unreadable[name] = [(int(row), table.at[row, name]) for row in lost]
         if units:
             text, value = next(iter(units.items()))
-            notes.append(f"{name}: text with units read, such as {text!r} as {value:g}")
+            notes.append(f"{name}: text read as numbers, such as {text!r} as {value:g}")
         columns[name] = numbers * scale.get(name, 1.0)
     if "architecture" in table:
         columns["architecture"], found = _architectures(table["architecture"])

@@ -23,6 +23,7 @@ GROUP_COLUMNS = ("architecture", "context_length")
 """Columns whose cells are groups unless a user names others."""
 
 _SHOWN = 5  # offenders named in a message; the rest are counted
+_LISTED = 30  # columns named in a message
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -132,6 +133,8 @@ def validate_runs(
     require_columns(table, REQUIRED, source=source)
     if broken := broken_rules(RUNS, table, unreadable or {}) or broken_rules(LIMITS, table, {}):
         hint = "Correct the rows, or leave them out with exclude= (--exclude)."
+        if gaps := [x for x in REQUIRED if 0 < table[x].isna().sum() < len(table)]:
+            hint = f'Correct the rows, or leave them out: exclude="{gaps[0]} is None" (--exclude).'
         if (table["loss"] < 0).any():
             hint += " A negative loss may be a log-likelihood: the loss is its negative."
         raise InputError(broken, where=source, hint=hint)
@@ -186,12 +189,19 @@ def _keeps(rule: Rule, name: str, table: pd.DataFrame) -> bool:
     return (rule.gaps or len(there) == len(values)) and bool(rule.holds(there).all())
 
 
-def require_columns(table: pd.DataFrame, names: Iterable[str], *, source: str) -> None:
-    """Raise one `InputError` that names the columns a table lacks, and those it has."""
+def require_columns(
+    table: pd.DataFrame, names: Iterable[str], *, source: str, found: Sequence[str] | None = None
+) -> None:
+    """Raise one `InputError` that names the columns a table lacks, and those it has.
+
+    `found` is what the source calls the columns, where that is not what `table` does.
+    """
     missing = [name for name in names if name not in table]
     if not missing:
         return
-    what = f"no column {', '.join(missing)}; found {', '.join(map(str, table.columns))}"
+    columns = list(map(str, found or table.columns))
+    more = f" and {len(columns) - _LISTED} more" if len(columns) > _LISTED else ""
+    what = f"no column {', '.join(missing)}; found {', '.join(columns[:_LISTED])}{more}"
     hint = "Rename the columns, or map them with aliases= (--alias N=params)."
     raise InputError(what, where=source, hint=hint)
 

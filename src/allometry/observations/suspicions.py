@@ -12,8 +12,12 @@ from allometry.observations.schema import name_rows
 REPEATED = 2.0
 """Epochs from which on text is seen again as a whole."""
 
+UNFINISHED = ("crashed", "failed", "killed", "preempted", "preempting", "running", "pending")
+"""What trackers of experiments write in a column `State` of a run that did not end."""
+
 _ENOUGH = 100  # runs that fix E far better than the 5 % asked of it
 NATS_PER_BIT = float(np.log(2.0))
+_BITS = (1.3, 1.9)  # the studies in `catalogue` have 1.00 to 1.18; in bits 1.44 to 1.70
 
 
 def suspicions(
@@ -40,6 +44,7 @@ def suspicions(
         *_flops_against_6nd(table),
         *_without_embeddings(table),
         *_repeated_names(table),
+        *_unfinished(table),
         *_repeated_text(table),
         *_small_groups(table, by),
         *_below_asymptote(table, by),
@@ -87,6 +92,11 @@ def _flops_against_6nd(table: pd.DataFrame) -> list[str]:
     ]
 
 
+def _published_loss(table: pd.DataFrame) -> pd.Series:
+    """Loss of Chinchilla's runs at these sizes: Besiroglu et al. 2024, arXiv:2404.10102."""
+    return 1.8172 + 482.01 / table["params"] ** 0.3478 + 2085.43 / table["tokens"] ** 0.3658
+
+
 def _loss_unit(table: pd.DataFrame) -> list[str]:
     loss = table["loss"]
     median = float(loss.median())
@@ -104,6 +114,13 @@ def _loss_unit(table: pd.DataFrame) -> list[str]:
         return [
             f"loss has median {median:.3g}: per byte or per character? Nats per token are "
             f"expected, mostly 1.5 to 5; priors on E assume them"
+        ]
+    usual = (table["params"] > 1e7) & (table["tokens"] > 1e8)
+    ratio = float((loss / _published_loss(table))[usual].median())
+    if _BITS[0] < ratio < _BITS[1]:
+        return [
+            f"loss is {ratio:.2f} x that of Chinchilla's runs at the same sizes in the median: "
+            f"bits per token? They are 1.44 x nats; nats per token are expected"
         ]
     return []
 
@@ -129,6 +146,20 @@ def _without_embeddings(table: pd.DataFrame) -> list[str]:
         f"params equal the blocks alone, without embeddings, within 2 % in {int(near.sum())} of "
         f"{len(table)} runs ({name_rows(table.index[near])}); the count with embeddings is expected"
     ]
+
+
+def _unfinished(table: pd.DataFrame) -> list[str]:
+    for column in table.columns:
+        if str(column).lower() in ("state", "status", "run_state"):
+            words = table[column].astype(str).str.strip().str.lower()
+            rows = table.index[words.isin(UNFINISHED)]
+            if len(rows):
+                return [
+                    f"{column} says {', '.join(sorted(set(words[rows])))} in {name_rows(rows)}: "
+                    f"the loss of an unfinished run is not that of its tokens; leave it out with "
+                    f"exclude='{column} == \"{table[column][rows[0]]}\"' (--exclude)"
+                ]
+    return []
 
 
 def _repeated_names(table: pd.DataFrame) -> list[str]:
