@@ -147,6 +147,42 @@ def test_out_of_memory_is_a_censored_row_and_the_bench_goes_on(tmp_path, monkeyp
     assert len(read.table) + len(read.out_of_memory) == len(plan_points(PLAN))
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 64 bytes"),
+    ],
+)
+def test_a_model_that_has_no_room_is_out_of_memory_at_all_its_points(tmp_path, monkeypatch, error):
+    from allometry.harness.latency import run
+
+    real, large = run.build, dataclasses.replace(SHAPES[0], d_model=64)
+
+    def small_memory(shape, **options):
+        if shape == large:
+            raise error
+        return real(shape, **options)
+
+    monkeypatch.setattr(run, "build", small_memory)
+    plan = dataclasses.replace(PLAN, shapes=(SHAPES[0], large), prefill_lengths=(4,))
+    result = run_bench(plan, tmp_path / "t.csv").table
+    failed = result["d_model"] == 64
+    assert failed.sum() == 4
+    assert (result["status"] == np.where(failed, "oom", "ok")).all()
+
+
+def test_an_error_that_is_not_of_memory_stops_the_bench(tmp_path, monkeypatch):
+    from allometry.harness.latency import run
+
+    def broken(*_, **__):
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    monkeypatch.setattr(run, "prepare", broken)
+    with pytest.raises(RuntimeError, match="cannot be multiplied"):
+        run_bench(PLAN, tmp_path / "t.csv")
+
+
 def test_drift_is_the_change_of_the_control_points():
     table = pd.DataFrame(
         {"control": [True, False, True, True], "seconds": [1.0, 9.0, 1.0, 2.0]}

@@ -6,10 +6,11 @@ import os
 import platform
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -27,6 +28,7 @@ from allometry.models import Model, build
 from allometry.observations.loading import load_table
 from allometry.observations.writing import table_ending, write_table
 
+Found = TypeVar("Found")
 Progress = Callable[[int, int, str], None]
 """Called with points done, their total, and the name of the next."""
 
@@ -82,7 +84,7 @@ def run_bench(plan: BenchPlan, output: Path, *, progress: Progress | None = None
         clock = clock_for(device)
         overhead = own_overhead(clock)
         machine = _machine(plan)
-        held: tuple[Shape, Model] | None = None
+        held: tuple[Shape, Model | None] | None = None
         for index, point in enumerate(points):
             if point.name in finished:
                 continue
@@ -91,8 +93,8 @@ def run_bench(plan: BenchPlan, output: Path, *, progress: Progress | None = None
             if held is None or held[0] != point.shape:
                 held = None
                 _free(device)
-                held = (point.shape, _build(plan, point.shape))
-            row = _timed(held[1], point, plan, clock)
+                held = (point.shape, _within_memory(partial(_build, plan, point.shape), device))
+            row = _row(held[1], point, plan, clock)
             row |= {"overhead_seconds": overhead, "order": index, "measured_at": time.time()}
             done.append(_described(point, plan) | row | machine)
             write_table(with_intervals(pd.DataFrame(done)), output)
@@ -105,19 +107,29 @@ def _build(plan: BenchPlan, shape: Shape) -> Model:
     return build(shape, seed=plan.seed, device=plan.device, dtype=dtype).eval()
 
 
+def _row(model: Model | None, point: BenchPoint, plan: BenchPlan, clock: Clock) -> dict[str, Any]:
+    """Timings of a point, or the record that memory ran out; no model: it had no room itself."""
+    attempt = None if model is None else partial(_timed, model, point, plan, clock)
+    row = None if attempt is None else _within_memory(attempt, torch.device(plan.device))
+    nothing = {name: np.nan for name in ("seconds", "seconds_std", "repeats")}
+    return row or nothing | {"status": "oom", "backend": "eager"}
+
+
+def _within_memory(attempt: Callable[[], Found], device: torch.device) -> Found | None:
+    """What an attempt gives; None if memory ran out."""
+    with suppress(torch.OutOfMemoryError, MemoryError):
+        try:
+            return attempt()
+        except RuntimeError as error:
+            if "allocate memory" not in str(error):  # the CPU allocator has no exception of its own
+                raise
+    _free(device)  # here, not above: an error's traceback holds the tensors of its frames
+    return None
+
+
 def _timed(model: Model, point: BenchPoint, plan: BenchPlan, clock: Clock) -> dict[str, Any]:
-    """Timings of a point, or the record that memory ran out."""
-    try:
-        work, steps, backend = prepare(model, point, plan)
-        found = measure(work, clock, target=plan.target, max_seconds=plan.max_seconds)
-    except (torch.OutOfMemoryError, MemoryError):
-        _free(torch.device(plan.device))
-        return _out_of_memory()
-    except RuntimeError as error:
-        if "allocate memory" not in str(error):  # the CPU allocator has no exception of its own
-            raise
-        _free(torch.device(plan.device))
-        return _out_of_memory()
+    work, steps, backend = prepare(model, point, plan)
+    found = measure(work, clock, target=plan.target, max_seconds=plan.max_seconds)
     low, high = np.quantile(found.samples, [0.05, 0.95])
     return {
         "status": "ok",
@@ -129,11 +141,6 @@ def _timed(model: Model, point: BenchPoint, plan: BenchPlan, clock: Clock) -> di
         "settled": found.settled,
         "backend": backend,
     }
-
-
-def _out_of_memory() -> dict[str, Any]:
-    nothing = {name: np.nan for name in ("seconds", "seconds_std", "repeats")}
-    return nothing | {"status": "oom", "backend": "eager"}
 
 
 def _described(point: BenchPoint, plan: BenchPlan) -> dict[str, Any]:
