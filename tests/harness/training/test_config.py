@@ -28,6 +28,13 @@ def test_json_gives_back_the_config(config, architecture):
         ({"learning_rate": float("nan")}, "learning_rate must be a number, got nan"),
         ({"compile": "yes"}, "compile must be true or false, got 'yes'"),
         ({"threads": -1, "clip": -0.5}, "must not be negative: threads -1, clip -0.5"),
+        ({"seed": -3, "weight_decay": -1}, "must not be negative: seed -3, weight_decay -1"),
+        ({"seed": 2**70}, "seed must be below 4294967296"),
+        ({"beta1": 1.5}, "beta1 must be below 1, got 1.5"),
+        ({"eps": 0.0}, "must be positive: eps"),
+        ({"shape": "xlstm"}, "shape needs an architecture"),
+        ({"shape": {"architecture": "xlstm", "d_model": 32.0}}, "shape.d_model must be a whole"),
+        ({"shape": {"architecture": "xlstm", "norm_eps": "1e-6"}}, "shape.norm_eps must be a num"),
     ],
 )
 def test_a_bad_config_says_what_is_wrong(config, changes, said):

@@ -95,6 +95,14 @@ def test_another_run_in_the_folder_is_refused(tmp_path, config):
         train(config(seed=1, learning_rate=1e-3), tmp_path / "run")
 
 
+def test_a_run_that_failed_before_its_first_row_gives_way_to_a_corrected_one(tmp_path, config):
+    with pytest.raises(InputError, match="a window needs"):
+        train(config(context_length=10**6), tmp_path / "run")
+    assert not train(config(), tmp_path / "run").diverged
+    with pytest.raises(InputError, match="holds a run with another context_length"):
+        train(config(context_length=16), tmp_path / "run")
+
+
 def test_the_seed_decides(tmp_path, config):
     losses = {
         (seed, name): train(config(seed=seed), tmp_path / f"{name}{seed}").loss

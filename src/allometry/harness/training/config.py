@@ -17,7 +17,12 @@ _SHAPES: dict[str, type[TransformerShape] | type[XLSTMShape]] = {
     "transformer": TransformerShape,
     "xlstm": XLSTMShape,
 }
-_COUNTS = ("validation_tokens", "warmup_steps", "cooldown_steps", "threads", "log_steps", "clip")
+_POSITIVE = ("context_length", "batch_size", "steps", "learning_rate", "accumulation", "eps")
+_COUNTS = (
+    *("validation_tokens", "warmup_steps", "cooldown_steps", "threads", "log_steps", "clip"),
+    *("seed", "weight_decay", "beta1", "beta2", "checkpoint_seconds"),
+)
+_BELOW = {"seed": 2**32, "beta1": 1, "beta2": 1, "threads": 1025}
 _HOW_NOT_WHAT = ("corpus", "device", "threads", "checkpoint_seconds", "keep_weights")
 
 
@@ -107,9 +112,8 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         self._require_kinds()
-        positive = ("context_length", "batch_size", "steps", "learning_rate", "accumulation")
         bad = [
-            f"{name} {getattr(self, name)!r}" for name in positive if not getattr(self, name) > 0
+            f"{name} {getattr(self, name)!r}" for name in _POSITIVE if not getattr(self, name) > 0
         ]
         if self.validation_points < 1:
             bad.append(f"validation_points {self.validation_points}")
@@ -119,6 +123,9 @@ class TrainConfig:
             f"{name} {getattr(self, name)!r}" for name in _COUNTS if getattr(self, name) < 0
         ]:
             raise InputError(f"must not be negative: {', '.join(bad)}", where="TrainConfig")
+        for name, most in _BELOW.items():
+            if (value := getattr(self, name)) >= most:
+                raise InputError(f"{name} must be below {most}, got {value}", where="TrainConfig")
         if self.batch_size % self.accumulation:
             what = f"batch_size {self.batch_size} is not divisible by accumulation "
             raise InputError(what + f"{self.accumulation}", where="TrainConfig")
@@ -132,12 +139,10 @@ class TrainConfig:
                 raise InputError(what, where="TrainConfig")
 
     def _require_kinds(self) -> None:
-        # Values come from files and from NAME=VALUE; a bool is no number, NaN and infinity neither.
-        for name, (kind, said) in _KINDS.items():
-            value = getattr(self, name)
-            fits = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
-            if not fits or (isinstance(value, float) and not math.isfinite(value)):
-                raise InputError(f"{name} must be {said}, got {value!r}", where="TrainConfig")
+        # Values come from files and from NAME=VALUE.
+        for field in fields(self):
+            if field.type in _KINDS:
+                _require_kind(field.name, getattr(self, field.name), field.type, "TrainConfig")
 
     @property
     def tokens(self) -> int:
@@ -163,8 +168,9 @@ class TrainConfig:
         >>> TrainConfig.from_json(config.to_json()) == config
         True
         """
-        shape = dict(document.get("shape") or {})
-        kind = _SHAPES.get(shape.pop("architecture", ""))
+        given_shape = document.get("shape")
+        shape = dict(given_shape) if isinstance(given_shape, Mapping) else {}
+        kind = _SHAPES.get(str(shape.pop("architecture", "")))
         if kind is None:
             what = "shape needs an architecture: " + " or ".join(_SHAPES)
             raise InputError(what, where=where)
@@ -176,6 +182,9 @@ class TrainConfig:
                 valid = ", ".join(field.name for field in known)
                 what = f"unknown in {name}: {', '.join(unknown)}"
                 raise InputError(what, where=where, hint=f"Valid are: {valid}.")
+        for field in fields(kind):
+            if field.name in shape:
+                _require_kind(f"shape.{field.name}", shape[field.name], field.type, where)
         try:
             return cls(**{**document, "shape": kind(**shape)})
         except TypeError as error:  # says which argument is missing
@@ -187,12 +196,20 @@ class TrainConfig:
         return [name for name in mine if name not in _HOW_NOT_WHAT and mine[name] != theirs[name]]
 
 
-_SAID = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
-_KINDS = {
-    field.name: ((int, float) if field.type is float else field.type, _SAID[field.type])
-    for field in fields(TrainConfig)
-    if field.type in _SAID
+_KINDS: dict[Any, tuple[Any, str]] = {
+    int: (int, "a whole number"),
+    float: ((int, float), "a number"),
+    bool: (bool, "true or false"),
+    str: (str, "text"),
 }
+
+
+def _require_kind(name: str, value: Any, wanted: Any, where: str) -> None:
+    # A bool is no number, NaN and infinity neither.
+    kind, said = _KINDS[wanted]
+    fits = isinstance(value, kind) and (wanted is bool or not isinstance(value, bool))
+    if not fits or (isinstance(value, float) and not math.isfinite(value)):
+        raise InputError(f"{name} must be {said}, got {value!r}", where=where)
 
 
 def corpus_path(config: TrainConfig) -> Path:

@@ -54,13 +54,15 @@ class RunFolder:
     def open(self, config: TrainConfig) -> None:
         """Make the folder, or check that it holds this run.
 
+        A run that ended with an error before its first row gives way to one of another config.
+
         Raises
         ------
         InputError
             If it holds a run of another config.
         """
         path = self.path / "config.json"
-        if path.is_file():
+        if path.is_file() and not self._failed_at_once():
             there = TrainConfig.from_json(read_json(path), where=str(path))
             if names := there.differences(config):
                 what = f"holds a run with another {', '.join(names)}"
@@ -69,6 +71,12 @@ class RunFolder:
             remove_temporary_files(self.path)
             remove_temporary_files(self.checkpoint)
             write_json(path, config.to_json())
+
+    def _failed_at_once(self) -> bool:
+        status = self.path / "status.json"
+        if not status.is_file() or read_json(status)["status"] != "failed":
+            return False
+        return not (self.path / "curve.jsonl").exists() and not self.checkpoint.exists()
 
     def result(self) -> RunResult | None:
         """Result of a run that is over."""
