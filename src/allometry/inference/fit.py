@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from allometry.accounting import CostModel
+from allometry.errors import InputError
 from allometry.inference.arrays import law_structure, reference_scale, run_arrays
 from allometry.inference.coordinates import Data, Program, centring
 from allometry.inference.costs import CostChoice, choose_cost
@@ -42,7 +43,7 @@ from allometry.inference.sampling import (
     verdict,
 )
 from allometry.inference.tree import build_tree
-from allometry.laws import Law, get_law
+from allometry.laws import Law, get_law, register_law
 from allometry.observations import Runs, read_runs
 from allometry.observations.catalogue import TOKENS_REPEAT
 
@@ -51,7 +52,7 @@ PRIOR_DRAWS = 500
 
 
 def fit(
-    runs: Runs | pd.DataFrame | str,
+    runs: Runs | pd.DataFrame | str | Path,
     *,
     law: str | Law = "pnorm",
     by: Sequence[str] | None = None,
@@ -68,10 +69,10 @@ def fit(
 
     Parameters
     ----------
-    runs : Runs, DataFrame or str
+    runs : Runs, DataFrame, path or str
         Checked runs, or anything `read_runs` takes.
     law : str or Law
-        A registered law (``allometry.laws.law_names()``) or your own.
+        A registered law (``allometry.laws.law_names()``) or your own, which is then registered.
     by : sequence of str, optional
         Group columns. By default the table's own, else architecture and context_length, where
         present.
@@ -111,14 +112,17 @@ def fit(
     from allometry.priors import LibraryPriorWarning, choose_library, library_line
 
     began = time.perf_counter()
+    if seed < 0:
+        raise InputError(f"seed must be zero or positive, got {seed}")
     checked = runs if isinstance(runs, Runs) else read_runs(runs)
-    law = get_law(law)
+    law = register_law(law) if isinstance(law, Law) else get_law(law)
     groups = group_runs(checked.table, by if by is not None else (checked.by or None))
     notes = require_informative(checked.table, groups)
     if library and not prior and priors is None:
         prior, told = choose_library(checked, law)
         notes = (*notes, *told)
     chosen = priors or default_priors(law)
+    chosen.require_of(law)
     scale = reference_scale(checked.table)
     cost_model, cost_notes = choose_cost(checked.table, groups, cost)
     with jax.enable_x64(True):

@@ -81,6 +81,13 @@ class LossPriors:
         changed = tuple(replace(c, **changes) if c.name == name else c for c in self.coefficients)
         return replace(self, coefficients=changed)
 
+    def require_of(self, law: Law) -> None:
+        """Refuse to be the priors of a law with other coefficients."""
+        names = tuple(c.name for c in self.coefficients)
+        if names != law.names:
+            what = f"priors of {', '.join(names)}; law {law.name} has {', '.join(law.names)}"
+            raise InputError(what, where="priors", hint="Begin with default_priors(get_law(...)).")
+
     def arrays(self) -> PriorArrays:
         """The numbers that the model reads."""
 

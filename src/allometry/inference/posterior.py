@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Draws = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False, repr=False)
 class Posterior:
     """Posterior of a loss law, group by group.
 
@@ -42,6 +42,14 @@ class Posterior:
     idata: xr.DataTree
     record: Record
     path: Path | None = None
+
+    def __repr__(self) -> str:
+        runs, groups = self.idata["constant_data"].sizes["run"], len(self.groups)
+        verdict = "converged" if self.record.convergence.converged else "not converged"
+        return (
+            f"<Posterior of {self.record.law}: {runs} runs, {groups} group(s), {self.n_draws} "
+            f"draws, {verdict}>"
+        )
 
     @property
     def where(self) -> str:

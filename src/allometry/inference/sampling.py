@@ -18,7 +18,7 @@ from allometry.inference.convergence import (
 from allometry.inference.coordinates import Data, Density, Program
 from allometry.inference.importance import Weighed
 from allometry.inference.laplace import ADAPTED_SIZE, laplace_draws, log_posteriors
-from allometry.inference.mode import DENSE_LIMIT, Mode, every_nth, find_mode
+from allometry.inference.mode import DENSE_LIMIT, Mode, evaluator, every_nth, find_mode
 from allometry.inference.nuts import MAX_TREE_DEPTH, ChainDraws, sample
 from allometry.inference.spreads import held_spreads
 from allometry.inference.start import starts
@@ -106,6 +106,7 @@ def climb_and_draw(
     first, *others = starts(program, data, count=count, seed=seed)
     if len(data.runs.group) > FIRST_CLIMB:
         return _thinned_first([first, *others], program, data, sampler, seed, progress)
+    _require_density([first, *others], program, data)
 
     held = held_spreads(program)
 
@@ -126,6 +127,18 @@ def climb_and_draw(
     return modes, drawn
 
 
+def _require_density(places: list[npt.NDArray[np.float64]], program: Program, data: Data) -> None:
+    """Refuse a law that has no loss at any start, before minutes are spent on it."""
+    values, _ = evaluator(program, data)(np.stack(places))
+    if not np.isfinite(values).any():
+        hint = (
+            "Evaluate its log_loss (and imbalance) at the loc of its coefficients for the table's "
+            "runs: each must be a finite number."
+        )
+        what = f"law {program.law.name} has no finite density at any of {len(places)} starts"
+        raise InputError(what, where="law", hint=hint)
+
+
 def _thinned_first(
     places: list[npt.NDArray[np.float64]],
     program: Program,
@@ -136,6 +149,7 @@ def _thinned_first(
 ) -> tuple[list[Mode], Drawn]:
     """Climb a thinned table from every start, and all runs from the mode that suits them best."""
     few = every_nth(data, FIRST_CLIMB // 2)
+    _require_density(places, program, few)
     modes = []
     for n, place in enumerate(places):
         tell(progress, "finding the mode of every n-th run", n, len(places))

@@ -143,16 +143,26 @@ class Law:
 _REGISTRY: dict[str, Law] = {}
 
 
-def register_law(law: Law) -> Law:
+def register_law(law: Law, *, replace: bool = False) -> Law:
     """Make a law known by its name; return it.
+
+    Parameters
+    ----------
+    law : Law
+        Its name is how posteriors and the command line find it.
+    replace : bool
+        Take the place of another law of that name: for a notebook in which one is being written.
 
     Raises
     ------
     InputError
-        If another law has that name.
+        If another law has that name, and `replace` is not set.
     """
+    if replace:
+        _REGISTRY[law.name] = law
     if _REGISTRY.setdefault(law.name, law) is not law:
-        raise InputError(f"a law named {law.name!r} is registered already", hint="Rename yours.")
+        hint = "Rename yours, or register_law(law, replace=True) while you write it."
+        raise InputError(f"a law named {law.name!r} is registered already", hint=hint)
     return law
 
 
