@@ -15,7 +15,7 @@ def test_fit_writes_a_posterior_and_names_the_data_sheet(tmp_path, capsys):
     table = simulate_latency(1).drop(columns="exact").rename(columns={"seconds": "wall"})
     table.to_csv(timings, index=False)
     argv = ["latency", "fit", str(timings), "-o", str(out)]
-    argv += ["--alias", "wall=seconds", "--set", "device=h100-sxm"]
+    argv += ["--alias", "wall=seconds", "--set", "device=h100-sxm", "--set", "dtype=float32"]
     options = ["--law", "roofline", "--draws", "100", "--json"]
     assert main([*argv, *options]) == 0
     document = json.loads(capsys.readouterr().out)
@@ -23,19 +23,33 @@ def test_fit_writes_a_posterior_and_names_the_data_sheet(tmp_path, capsys):
     assert document["architectures"] == ["transformer", "xlstm"]
     shares = [row["share_of_peak"] for row in document["coefficients"]]
     assert all(0 < share < 1 for share in shares if share is not None)
+    assert any("dtype float32" in warning for warning in document["warnings"])
     assert LatencyPosterior.load(out).record.source == "timings.csv"  # not whose folder it is
 
 
-def test_predict_gives_one_row_a_combination(fitted_latency_file, capsys):
+def test_predict_gives_one_row_a_combination(fitted_latency_file, tmp_path, capsys):
+    picture = tmp_path / "runtime.png"
     argv = ["latency", "predict", str(fitted_latency_file), "--architecture", "transformer"]
     grid = ["xlstm", "--params", "3e8", "--prefill-lengths", "512", "16384", "--json"]
-    assert main([*argv, *grid]) == 0
+    assert main([*argv, *grid, "--plot", str(picture)]) == 0
     rows = json.loads(capsys.readouterr().out)
     seconds = {(r["architecture"], r["prefill_length"]): r["seconds_median"] for r in rows}
     assert len(rows) == 4
     # The law is flat; medians of what it misses are those of a few hundred draws.
     assert seconds["xlstm", 512] == pytest.approx(seconds["xlstm", 16384], rel=0.03)
     assert seconds["transformer", 512] < seconds["transformer", 16384]
+    assert picture.stat().st_size > 0
+
+
+def test_predict_says_which_points_do_not_fit_the_memory(fitted_latency_file, capsys):
+    argv = ["latency", "predict", str(fitted_latency_file), "--architecture", "transformer"]
+    grid = ["--params", "3e8", "--prefill-lengths", "16384", "--batch-sizes", "1", "4096"]
+    assert main([*argv, *grid, "--json"]) == 0
+    captured = capsys.readouterr()
+    one, many = json.loads(captured.out)
+    assert one["probability_fits"] > 0.9
+    assert many["probability_fits"] == 0.0
+    assert "1 of 2 point(s) do not fit" in captured.err
 
 
 def test_an_architecture_that_was_not_timed_is_refused(fitted_latency_file, capsys):
@@ -44,10 +58,14 @@ def test_an_architecture_that_was_not_timed_is_refused(fitted_latency_file, caps
     assert "mamba" in capsys.readouterr().err
 
 
-def test_frontier_joins_a_loss_and_a_latency_file(fitted_file, fitted_latency_file, capsys):
+def test_frontier_joins_a_loss_and_a_latency_file(
+    fitted_file, fitted_latency_file, tmp_path, capsys
+):
+    picture = tmp_path / "frontier.png"
     argv = ["latency", "frontier", str(fitted_file), str(fitted_latency_file)]
     options = ["--context-length", "4096", "--params", "2e8", "8e8", "--json"]
-    assert main([*argv, *options]) == 0
+    assert main([*argv, *options, "--plot", str(picture)]) == 0
+    assert picture.stat().st_size > 0
     rows = json.loads(capsys.readouterr().out)
     assert {row["architecture"] for row in rows} == {"transformer", "xlstm"}
     assert all(row["loss_q5"] < row["loss_q95"] for row in rows)

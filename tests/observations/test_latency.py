@@ -80,6 +80,12 @@ def test_milliseconds_in_place_of_seconds_are_suspected():
     assert any("milliseconds?" in w for w in read_latency(table(seconds=[10, 200, 15])).warnings)
 
 
+def test_a_device_column_that_is_empty_is_said_like_one_that_is_missing():
+    assert "no column device: all points are taken to be from one device" in (
+        read_latency(table(device=None)).warnings
+    )
+
+
 def test_a_table_without_usable_rows_is_refused():
     with pytest.raises(InputError, match="no row holds a usable timing"):
         read_latency(table(quantity="throughput"))
@@ -248,8 +254,9 @@ def test_concurrency_of_aiperf_is_that_of_the_phase_that_was_measured(samples, t
     assert set(rows["backend"]) == {"aiperf"}
     document["input_config"]["phases"].append(measured | {"name": "second", "concurrency": 64})
     path.write_text(json.dumps(document))
-    with pytest.raises(InputError, match="batch_size is missing"):
+    with pytest.raises(InputError, match="batch_size is missing") as error:
         read_latency(path, fill=FACTS)
+    assert "--set" in error.value.hint
 
 
 def test_aiperf_names_its_gpu_and_gives_lengths_as_totals(samples, tmp_path):

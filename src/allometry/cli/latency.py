@@ -5,7 +5,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from allometry.cli.asking import POSTERIOR_FORMATS, Seed, answered, check_output, short
+from allometry.cli.asking import (
+    POSTERIOR_FORMATS,
+    Seed,
+    answered,
+    check_output,
+    check_picture,
+    short,
+    write_picture,
+)
 from allometry.cli.pairs import parse_pairs
 
 if TYPE_CHECKING:
@@ -205,6 +213,7 @@ def predict_command(
     batch_sizes: Whole | None = None,
     quantity: Quantity = "step_time",
     device: str | None = None,
+    plot: Path | None = None,
     force: bool = False,
     json: bool = False,
 ) -> int:
@@ -229,6 +238,8 @@ def predict_command(
         ttft or step_time.
     device
         Another device, by name: wider intervals.
+    plot
+        Picture of the seconds against prompt or context: .png, .pdf or .svg.
     force
         Answer although the fit did not converge.
     json
@@ -238,13 +249,22 @@ def predict_command(
 
     import pandas as pd
 
+    from allometry.cli.output import stderr
     from allometry.decisions.latency import predict_latency
 
+    check_picture(plot)
     loaded = loaded_timings(posterior)
     names = ["architecture", "params", "prefill_length", "batch_size"]
     grid = product(architecture, params, prefill_lengths, batch_sizes or [1])
     points = pd.DataFrame(list(grid), columns=names).assign(quantity=quantity)
     table = predict_latency(loaded, points, device=device_named(device), force=force)
+    if too_large := int((table["probability_fits"] < 0.5).sum()):
+        text = f"warning: {too_large} of {len(table)} point(s) do not fit the device's memory: "
+        stderr.print(f"{text}their seconds are the law's alone", style="yellow", highlight=False)
+    if plot:
+        from allometry.plots.latency_decide import draw_runtime
+
+        write_picture(draw_runtime(table), plot)
     return answered(table, as_json=json)
 
 

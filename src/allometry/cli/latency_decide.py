@@ -27,6 +27,7 @@ def frontier_command(
     quantity: Quantity = "step_time",
     params: Numbers | None = None,
     device: str | None = None,
+    plot: Path | None = None,
     force: bool = False,
     json: bool = False,
 ) -> int:
@@ -50,6 +51,8 @@ def frontier_command(
         Sizes; by default a grid over those that were timed.
     device
         Another device than the one timed, by name.
+    plot
+        Picture of loss against latency: .png, .pdf or .svg.
     force
         Answer although a fit did not converge.
     json
@@ -57,6 +60,7 @@ def frontier_command(
     """
     from allometry.decisions.serving import serving_frontier
 
+    check_picture(plot)
     table = serving_frontier(
         *loaded_both(loss, latency),
         context_length=context_length,
@@ -67,6 +71,10 @@ def frontier_command(
         device=device_named(device),
         force=force,
     )
+    if plot:
+        from allometry.plots.latency_decide import draw_frontier
+
+        write_picture(draw_frontier(table), plot)
     return answered(table, as_json=json)
 
 

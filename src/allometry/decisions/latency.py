@@ -12,6 +12,7 @@ import pandas as pd
 from allometry.accounting import Shape
 from allometry.accounting.devices import Device
 from allometry.decisions.latency_effects import cell_of, field_effects
+from allometry.decisions.memory import fits_memory
 from allometry.errors import InputError
 from allometry.inference import interval_columns
 from allometry.inference.latency_field import places
@@ -83,7 +84,8 @@ def predict_latency(
         The points with ``seconds_*`` (the law with what it misses),
         ``run_seconds_*`` (one timing, noise included), ``probability_memory_bound`` (memory and the
         walk take longer than computing), ``bottleneck`` (launch, compute, memory or walk: largest
-        in most draws) and ``timed`` (the shape was among the timings).
+        in most draws), ``probability_fits`` (the device's memory holds the batch; NaN where it is
+        not known) and ``timed`` (the shape was among the timings).
 
     Raises
     ------
@@ -106,11 +108,13 @@ def predict_latency(
     most = [np.bincount(column, minlength=len(kinds)).argmax() for column in largest.T]
     bound = memory_seconds(parts) > np.asarray(parts.compute)
     known = {str(name) for name in posterior.idata["posterior"]["cell"].to_numpy()}
+    capacity = (device or posterior.record.device).memory_bytes
     return table.assign(
         **interval_columns("seconds", draws.seconds),
         **interval_columns("run_seconds", draws.run_seconds),
         probability_memory_bound=bound.mean(axis=0),
         bottleneck=[list(kinds)[index] for index in most],
+        probability_fits=fits_memory(posterior, table, capacity).mean(axis=0),
         timed=[cell_of(row) in known for _, row in table.iterrows()],
     )
 

@@ -7,11 +7,11 @@ import pandas as pd
 from allometry.accounting import Device
 from allometry.decisions.crossover import first_crossing
 from allometry.decisions.latency import latency_draws
+from allometry.decisions.memory import fits_memory
 from allometry.decisions.serving_points import (
     SIZES,
     Draws,
     family_points,
-    fits_memory,
     interval,
     losses_at,
     nearest_context,
@@ -49,7 +49,7 @@ def largest_batch(
         raise InputError(what, where="largest_batch", hint="Give memory_bytes=.")
     batches = np.unique(np.geomspace(1, largest, 400).round().astype(np.int64))
     points = family_points(architecture, [params], context_length, batches, "ttft")
-    fits = fits_memory(latency, architecture, points, capacity)
+    fits = fits_memory(latency, points, capacity)
     last = np.maximum(fits.sum(axis=1).astype(int) - 1, 0)
     found = np.where(fits[:, 0] > 0, batches[last], 0)
     row = {k: float(v) for k, v in interval_columns("batch_size", found.astype(float)).items()}
@@ -136,7 +136,7 @@ def break_even_context(
     """Context beyond which b is cheaper than a at equal loss.
 
     b takes, draw by draw, the size at which its loss equals that of a with `params`, both trained
-    on `tokens_per_param` tokens a param.
+    on `tokens_per_param` tokens a param, at the context length of a's groups nearest to 8,192.
 
     Returns
     -------

@@ -15,10 +15,10 @@ import pandas as pd
 from allometry.accounting import Device
 from allometry.decisions.crossover import first_crossing
 from allometry.decisions.latency import latency_draws
+from allometry.decisions.memory import fits_memory
 from allometry.decisions.serving_points import (
     Draws,
     family_points,
-    fits_memory,
     interval,
     losses_at,
     nearest_context,
@@ -155,7 +155,7 @@ def _hours(
         tokens=needed,
         training=flops / (sheet.flops * training_share) / HOUR,
         per_token=step / batch_size / HOUR,
-        fits=fits_memory(latency, architecture, points, sheet.memory_bytes)[:n],
+        fits=fits_memory(latency, points, sheet.memory_bytes)[:n],
     )
 
 

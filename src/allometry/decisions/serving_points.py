@@ -8,9 +8,7 @@ from allometry.decisions.latency import check_points
 from allometry.decisions.prediction import predict_draws
 from allometry.errors import InputError
 from allometry.inference import Posterior, interval_columns
-from allometry.inference.latency_memory import needed_bytes
 from allometry.inference.latency_posterior import LatencyPosterior
-from allometry.inference.latency_work import shapes_of
 
 Draws = npt.NDArray[np.float64]
 SIZES = 25
@@ -80,17 +78,3 @@ def family_points(
         names=["params", "prefill_length", "batch_size"],
     ).to_frame(index=False)
     return check_points(rows.assign(architecture=architecture, quantity=quantity))
-
-
-def fits_memory(
-    latency: LatencyPosterior, architecture: str, points: pd.DataFrame, capacity: float
-) -> Draws:
-    """Whether points fit the memory, one or zero, shape (draw, point); NaN where it is unknown."""
-    if not np.isfinite(capacity):
-        return np.full((latency.n_draws, len(points)), np.nan)
-    a = latency.architecture_index(architecture)
-    factor, spread = (latency.draws(f"memory_{name}")[:, a] for name in ("factor", "spread"))
-    rng = np.random.default_rng([latency.record.seed, 17])
-    slack = np.exp(spread * rng.normal(size=len(spread)))
-    needed = needed_bytes(shapes_of(points), points, factor)
-    return np.asarray(needed <= (capacity * slack)[:, None], dtype=np.float64)

@@ -1,5 +1,6 @@
 """`fit_latency`: a table of timings to a `LatencyPosterior`."""
 
+import re
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -75,6 +76,8 @@ class LatencySampler:
 
 
 DEFAULT_LATENCY_SAMPLER = LatencySampler()
+_SIXTEEN_BITS = re.compile(r"\b(b?f(p|loat)?16|half)\b", re.IGNORECASE)
+"""In bfloat16, fp16, and in llama-bench's "llama 7B F16"."""
 
 
 def fit_latency(
@@ -131,6 +134,11 @@ def fit_latency(
         )
     else:
         sheet_used = sheet
+    if odd := _other_widths(used.table):
+        notes.append(
+            f"dtype {', '.join(odd)}: weights and caches are counted in numbers of two bytes, so "
+            f"effective bandwidths are off by the ratio to the true width"
+        )
     groups = group_timings(used.table)
     candidates = latency_law_names() if law == "auto" else (law,)
     with jax.enable_x64(True):
@@ -185,6 +193,12 @@ def fit_latency(
         versions={n: version(n) for n in ("allometry", "jax", "numpyro", "arviz-base", "numpy")},
     )
     return LatencyPosterior(idata=tree, record=record)
+
+
+def _other_widths(table: pd.DataFrame) -> list[str]:
+    """Number types that are not of 16 bits, the width that the accounting counts bytes with."""
+    names = sorted(set(table["dtype"].dropna().astype(str))) if "dtype" in table else []
+    return [name for name in names if not _SIXTEEN_BITS.search(name)]
 
 
 def _log_evidence(mode: Mode, size: int) -> float:

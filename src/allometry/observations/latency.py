@@ -192,7 +192,8 @@ def read_latency(
         raise InputError("no row holds a usable timing", where=name, hint=hint)
     broken = broken_rules(LATENCY, table, unreadable)
     if broken:
-        hint = "Correct the rows; mark what ran out of memory with status oom."
+        hint = "Correct the rows; mark what ran out of memory with status oom, and give what the "
+        hint += "tool did not record with fill= (--set), such as batch_size=1."
         raise InputError(broken, where=name, hint=hint)
     return LatencyTable(
         table=table.reset_index(drop=True),
@@ -276,6 +277,6 @@ def _suspicions(table: pd.DataFrame) -> list[str]:
     found += [
         f"no column {name}: all points are taken to be from one {name}"
         for name in ("device", "dtype")
-        if name not in table
+        if name not in table or table[name].isna().all()
     ]
     return found

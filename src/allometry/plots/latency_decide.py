@@ -1,9 +1,10 @@
-"""Latency decisions drawn: crossovers, and what a model's life costs."""
+"""Latency decisions drawn: runtimes, frontiers, crossovers, and what a model's life costs."""
 
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from allometry.plots.latency import plot_frontier, plot_runtime
 from allometry.plots.style import BANDS, MARKERS, OKABE_ITO
 
 if TYPE_CHECKING:
@@ -18,6 +19,16 @@ LABELS = {
     "device_hours": "device-hours, training and serving",
     "tokens_per_param": "training tokens per param",
 }
+
+
+def draw_runtime(table: pd.DataFrame) -> "Figure":
+    """Seconds against prompt or context: `plot_runtime` of rows of `predict_latency`."""
+    return plot_runtime(table).figure  # type: ignore[return-value]  # of a new Figure
+
+
+def draw_frontier(table: pd.DataFrame) -> "Figure":
+    """Loss against latency: `plot_frontier` of rows of `serving_frontier`."""
+    return plot_frontier(table).figure  # type: ignore[return-value]  # of a new Figure
 
 
 def draw_crossover(table: pd.DataFrame) -> "Figure":
