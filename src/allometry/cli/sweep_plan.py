@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from allometry.cli.output import emit, stderr
+from allometry.cli.sweep_design import designed_plan, recipe_of, refuse_unheeded
 from allometry.errors import InputError
 from allometry.files import check_folder, check_writable
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from allometry.harness.sweep import Optima, ProbedRate, Recipe
+    from allometry.harness.sweep import ProbedRate
 
 Many = Parameter(consume_multiple=True, negative=())
 
@@ -50,7 +51,7 @@ def plan_command(
     ----------
     design
         ``isoflop``: valleys at fixed budgets. ``token-param``: sizes, each at several tokens per
-        param. ``study``: the 640 runs of the reference study, as they are.
+        param. ``study``: the 640 runs of the reference study.
     output
         The plan: .csv, .parquet or .jsonl.
     architectures
@@ -116,6 +117,21 @@ def plan_command(
     from allometry.observations.writing import table_ending
 
     # What costs nothing to check comes before the plan, and before hours of a probe.
+    refuse_unheeded(
+        design,
+        contexts=contexts,
+        budgets=budgets,
+        sizes=sizes,
+        ratios=ratios,
+        vocab_size=vocab_size,
+        corpus=corpus,
+        optima=optima,
+        batch_tokens=batch_tokens,
+        learning_rate=learning_rate,
+        lr_probe=lr_probe,
+        seeds=None if seeds == [0] else seeds,
+        seeds_at=seeds_at,
+    )
     table_ending(output)
     check_writable(output)
     if lr_probe is not None:
@@ -126,10 +142,10 @@ def plan_command(
     priced_on = device_named(device, mfu=mfu, flops_per_second=flops_per_second, threads=threads)
     require_price(price_per_hour)
     before = None if add is None else read_plan(add)
-    recipe = _recipe(vocab_size, corpus, batch_tokens, learning_rate, seeds, seeds_at)
+    recipe = recipe_of(vocab_size, corpus, batch_tokens, learning_rate, seeds, seeds_at)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", PlanWarning)
-        plan = _designed(
+        plan = designed_plan(
             design,
             recipe,
             architectures=architectures,
@@ -143,7 +159,7 @@ def plan_command(
         )
     probed: list[ProbedRate] = []
     if lr_probe is not None:
-        plan, probed = _probed(plan, design, corpus, lr_probe, learning_rate, threads)
+        plan, probed = _probed(plan, corpus, lr_probe, learning_rate, threads)
     said = [str(warning.message) for warning in caught]
     for line in said:
         stderr.print(f"warning: {line}", soft_wrap=True, markup=False, highlight=False)
@@ -171,7 +187,6 @@ def plan_command(
 
 def _probed(
     plan: "pd.DataFrame",
-    design: str,
     corpus: Path | None,
     folder: Path,
     given: list[str] | None,
@@ -181,8 +196,8 @@ def _probed(
     from allometry.harness.training.probe import RATES
     from allometry.harness.training.progress import progress_bar
 
-    if corpus is None or given or design == "study":
-        what = "--lr-probe needs --corpus, and neither --learning-rate nor --design study"
+    if corpus is None or given:
+        what = "--lr-probe needs --corpus, and no --learning-rate"
         raise InputError(what, where="sweep plan", hint="The probe is what sets the rates.")
     config = SweepConfig(
         corpus=str(corpus.absolute()), threads=threads, settings={"validation_tokens": 65_536}
@@ -192,88 +207,6 @@ def _probed(
         stderr.print(f"probing learning rates: {runs} runs", markup=False, highlight=False)
         found = probe_plan(plan, folder, config, progress=show)
     return with_rates(plan, found), found
-
-
-def _designed(
-    design: str,
-    recipe: "Recipe",
-    *,
-    architectures: list[str],
-    contexts: list[int],
-    budgets: list[float],
-    sizes_per_budget: int,
-    spread: tuple[float, float],
-    sizes: list[float],
-    ratios: list[float],
-    optima: Path | None,
-) -> "pd.DataFrame":
-    from allometry.harness.sweep import plan_isoflop, plan_token_param, study_plan
-
-    if design == "study":
-        if contexts or budgets or sizes or ratios:
-            what = "--design study takes no --contexts, --budgets, --sizes or --ratios"
-            raise InputError(what, hint="It is the study as it was made.")
-        return study_plan()
-    if design == "token-param":
-        return plan_token_param(
-            architectures=architectures,
-            context_lengths=contexts,
-            sizes=sizes,
-            ratios=ratios,
-            recipe=recipe,
-        )
-    return plan_isoflop(
-        architectures=architectures,
-        context_lengths=contexts,
-        budgets=budgets,
-        sizes_per_budget=sizes_per_budget,
-        spread=spread,
-        optima=_optima(optima),
-        recipe=recipe,
-    )
-
-
-def _optima(path: Path | None) -> "Optima":
-    from allometry.harness.sweep import Optima, read_optima
-
-    return Optima(table=read_optima(path) if path else None)
-
-
-def _recipe(
-    vocab_size: int | None,
-    corpus: Path | None,
-    batch_tokens: float | None,
-    learning_rate: list[str] | None,
-    seeds: list[int],
-    seeds_at: list[float] | None,
-) -> "Recipe":
-    from allometry.accounting import VOCAB_SIZE
-    from allometry.harness.sweep import Recipe
-
-    if vocab_size is None and corpus is not None:
-        from allometry.harness.corpus import read_manifest
-
-        vocab_size = read_manifest(corpus).vocab_size
-    return Recipe(
-        vocab_size=VOCAB_SIZE if vocab_size is None else vocab_size,
-        batch_tokens=batch_tokens,
-        learning_rates=_rates(learning_rate or []),
-        seeds=tuple(seeds),
-        seeds_at=tuple(seeds_at or ()),
-    )
-
-
-def _rates(given: list[str]) -> dict[str, float]:
-    rates: dict[str, float] = {}
-    for text in given:
-        name, _, value = text.rpartition("=")
-        try:
-            rate = float(value)
-        except ValueError as error:
-            what = f"--learning-rate {text!r} is neither a number nor ARCHITECTURE=NUMBER"
-            raise InputError(what) from error
-        rates.update({name: rate} if name else dict.fromkeys(("transformer", "xlstm"), rate))
-    return rates
 
 
 def _valleys(plan: "pd.DataFrame") -> "pd.DataFrame":

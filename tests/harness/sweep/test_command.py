@@ -37,6 +37,9 @@ def test_the_whole_study_is_one_command(capsys, tmp_path):
     path = tmp_path / "study.csv"
     code, document, _ = answer(capsys, "sweep", "plan", "--design", "study", "-o", path, "--json")
     assert (code, document["runs"], len(read_plan(path))) == (0, 640, 640)
+    xlstm = ["sweep", "plan", "--design", "study", "--architectures", "xlstm", "-o", path]
+    assert main([str(part) for part in xlstm]) == 0
+    assert set(read_plan(path).architecture) == {"xlstm"}
 
 
 def test_plans_add_up_and_warnings_are_said_on_stderr(capsys, tmp_path):
@@ -91,15 +94,23 @@ def test_status_and_collect_of_a_sweep(capsys, tmp_path, make_sweep, small_plan)
             "at least one of: context_lengths, budgets",
         ),
         (
-            ["plan", "--design", "study", "--budgets", "1e18", "-o", "p.csv"],
-            "--design study takes no",
+            ["plan", "--design", "study", "--budgets", "1e18", "--seeds", "1", "-o", "p.csv"],
+            "--design study takes no --budgets, --seeds",
+        ),
+        (
+            ["plan", "--design", "isoflop", "--sizes", "1e5", "-o", "p.csv"],
+            "--design isoflop takes no --sizes",
+        ),
+        (
+            ["plan", "--design", "token-param", "--optima", "o.csv", "-o", "p.csv"],
+            "--design token-param takes no --optima",
         ),
         (
             ["plan", "--design", "study", "--device", "abacus", "-o", "p.csv"],
             "no device named 'abacus'",
         ),
         (
-            ["plan", "--design", "study", "--learning-rate", "fast", "-o", "p.csv"],
+            ["plan", "--design", "isoflop", "--learning-rate", "fast", "-o", "p.csv"],
             "'fast' is neither a number",
         ),
         (["plan", "--design", "study", "-o", "p.xlsx"], "cannot write .xlsx"),

@@ -107,7 +107,9 @@ def read_optima(path: Path) -> pd.DataFrame:
     try:
         table = pd.read_json(path) if path.suffix == ".json" else pd.read_csv(path)
     except ValueError as error:
-        raise InputError(f"cannot be read as a table: {error}", where=str(path)) from error
+        raise InputError(
+            f"cannot be read as a table: {str(error).strip()}", where=str(path)
+        ) from error
     name = next((name for name in _OPTIMUM_NAMES if name in table), "")
     missing = [column for column in _OPTIMA_COLUMNS if column not in table]
     if missing or not name:
