@@ -83,9 +83,11 @@ def ratios(timings: Iterable[Timing]) -> list[dict[str, Any]]:
 
 
 def write(results: dict[str, Any], path: Path) -> None:
+    """Write the results whole or not at all; NaN, which JSON has not, as null."""
+    results = json.loads(json.dumps(results), parse_constant=lambda name: None)
     partial = path.with_name(f".{path.name}.tmp")
     with partial.open("w") as file:
-        json.dump(results, file, indent=2)
+        json.dump(results, file, indent=2, allow_nan=False)
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
@@ -110,6 +112,8 @@ def main() -> int:
     }
     findings = check_kernels(device, report=say)
     results["findings"] = [x.record() for x in findings]
+    results["ok"] = False  # until the rest has been checked
+    write(results, arguments.output)
     results["bit_equal"] = runs_are_bit_equal(device)
     results["recompilations"] = recompilations(device)
     results["ok"] = (
