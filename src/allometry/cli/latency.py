@@ -229,7 +229,7 @@ def predict_command(
     architecture
         One or more architectures that were timed.
     params
-        Sizes; the family's shape of that many params is taken.
+        Sizes; the timed model of that many params is taken, or the family's shape.
     prefill_lengths
         Tokens of the prompt, or context of the step.
     batch_sizes

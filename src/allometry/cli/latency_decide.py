@@ -100,7 +100,7 @@ def crossover_command(
     architecture
         One or more architectures that were timed.
     params
-        Sizes; the family's shape of that many params is taken.
+        Sizes; the timed model of that many params is taken, or the family's shape.
     of
         context: from which the cache costs a step as much as all the rest, at each batch. batch:
         from which computing takes longer than memory, at each context.

@@ -9,15 +9,15 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from allometry.accounting import Shape
 from allometry.accounting.devices import Device
 from allometry.decisions.latency_effects import cell_of, field_effects
+from allometry.decisions.latency_shapes import point_shapes
 from allometry.decisions.memory import fits_memory
 from allometry.errors import InputError
 from allometry.inference import interval_columns
 from allometry.inference.latency_field import places
 from allometry.inference.latency_posterior import LatencyPosterior
-from allometry.inference.latency_work import shapes_of, table_work
+from allometry.inference.latency_work import table_work
 from allometry.laws.latency import log_seconds, time_shares
 from allometry.laws.latency_parts import LatencyParts
 
@@ -68,8 +68,8 @@ def predict_latency(
     posterior : LatencyPosterior
     points : DataFrame
         Columns ``architecture, params, batch_size, prefill_length, quantity``; the widths where
-        known (else the family's shape of that many params is taken), and ``generation_length``
-        (default 1: a step at context ``prefill_length``).
+        known (else those of the timed model of so many params, or of the family), and
+        ``generation_length`` (default 1: a step at context ``prefill_length``).
     device : Device, optional
         Another device than the one timed: shares of its peaks are taken over, with the wider
         interval of `DEVICE_LOG_SD`.
@@ -159,7 +159,6 @@ def latency_draws(
     *,
     device: Device | None = None,
     seed: int = 0,
-    shapes: list[Shape] | None = None,
     common: bool = False,
 ) -> LatencyDraws:
     """Draws of the latency of checked points; arguments as in `predict_latency`.
@@ -174,7 +173,7 @@ def latency_draws(
         hint = "Fit with the timed device's data sheet (device=, --device)."
         raise InputError(what, where=f"fit of {posterior.record.source}", hint=hint)
     rng = np.random.default_rng([seed, 11])
-    shapes = shapes_of(table) if shapes is None else shapes
+    shapes = point_shapes(posterior, table)
     n = posterior.n_draws
     kinds = tuple(field.name for field in dataclasses.fields(LatencyParts))
     found = {kind: np.empty((n, len(table))) for kind in kinds}

@@ -4,9 +4,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from allometry.decisions.latency_shapes import point_shapes
 from allometry.inference.latency_memory import needed_bytes
 from allometry.inference.latency_posterior import LatencyPosterior
-from allometry.inference.latency_work import shapes_of
 
 Draws = npt.NDArray[np.float64]
 
@@ -32,6 +32,6 @@ def fits_memory(latency: LatencyPosterior, points: pd.DataFrame, capacity: float
         slack = np.exp(spreads[:, a] * rng.normal(size=len(spreads)))
         own = np.flatnonzero((points["architecture"] == architecture).to_numpy())
         rows = points.iloc[own].reset_index(drop=True)
-        needed = needed_bytes(shapes_of(rows), rows, factors[:, a])
+        needed = needed_bytes(point_shapes(latency, rows), rows, factors[:, a])
         found[:, own] = needed <= (capacity * slack)[:, None]
     return found

@@ -12,6 +12,7 @@ from allometry.errors import InputError
 from allometry.inference.convergence import require_converged
 from allometry.inference.latency_field import FIELD_DRAWS, Field, Places
 from allometry.inference.latency_record import LatencyRecord
+from allometry.inference.latency_work import WIDTHS
 from allometry.inference.summary import interval_columns
 from allometry.inference.tree import read_tree, save_tree
 from allometry.laws.latency import LatencyLaw, latency_law
@@ -109,6 +110,16 @@ class LatencyPosterior:
         seconds = self.idata["observed_data"]["seconds"].to_numpy()[rows]
         residual = np.log(seconds) - self.draws("law_log_seconds")[:, rows]
         return Places(at=at, share=share), residual, sd**2
+
+    def timed_models(self) -> pd.DataFrame:
+        """Models that were timed, each once: architecture, params and the widths of the table."""
+        known = self.idata["constant_data"]
+        cells = self.idata["posterior"]["cell"].to_numpy()[known["cell_index"].to_numpy()]
+        columns = {name: known[name].to_numpy() for name in ("params", *WIDTHS) if name in known}
+        table = pd.DataFrame(
+            {"architecture": [str(cell).split("/")[0] for cell in cells]} | columns
+        )
+        return table.drop_duplicates(["architecture", "params"], ignore_index=True)
 
     def _phase(self, architecture: str, quantity: str) -> int:
         return 2 * self.architecture_index(architecture) + (quantity == "step_time")

@@ -36,6 +36,7 @@ from allometry.inference.latency_model import (
 )
 from allometry.inference.latency_program import LatencyProgram
 from allometry.inference.latency_settings import SettingDraws, draw_settings, new_settings
+from allometry.inference.latency_work import WIDTHS
 from allometry.inference.model import STUDENT_DF
 from allometry.inference.nuts import ChainDraws
 from allometry.laws.latency import natural_values, time_shares
@@ -116,7 +117,7 @@ def build_latency_tree(
     fields["law_log_seconds"] = center
     constant = [
         name
-        for name in ("params", "batch_size", "prefill_length", "generation_length")
+        for name in ("params", "batch_size", "prefill_length", "generation_length", *WIDTHS)
         if name in table
     ]
     content: dict[str, Mapping[str, npt.ArrayLike]] = {

@@ -1,7 +1,7 @@
 """From rows of a latency table to `Work`: shapes, ceilings, and what cannot be used."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax.numpy as jnp
 import numpy as np
@@ -27,6 +27,12 @@ from allometry.laws.latency_parts import Work
 
 ARCHITECTURES: dict[str, Mixer] = {"transformer": "attention", "xlstm": "recurrent"}
 """Architectures whose work the accounting counts, with their token mixer."""
+
+WIDTHS = (
+    *("d_model", "n_layers", "n_heads", "n_kv_heads", "head_dim_qk", "head_dim_v", "d_ff"),
+    *("vocab_size", "chunk_size"),
+)
+"""Columns of a latency table that describe a model's shape."""
 
 LOGIT_BYTES = 8.0
 """Bytes moved for a logit that nobody asked for: 2 written, 2 read again to cast, 4 written."""
@@ -86,6 +92,8 @@ def usable_rows(table: pd.DataFrame) -> UsedRows:
 def row_shape(row: pd.Series) -> Shape:
     """Shape of the model in a row: its widths where they are known, else the family's.
 
+    The family's shape has the row's vocabulary and chunk size, where these are known.
+
     Raises
     ------
     InputError
@@ -99,7 +107,10 @@ def row_shape(row: pd.Series) -> Shape:
     architecture = str(row["architecture"])
     vocab_size = width("vocab_size", VOCAB_SIZE)
     if not (width("d_model") and width("n_layers") and width("n_heads")):
-        return choose_shape(architecture, float(row["params"]), vocab_size=vocab_size).shape
+        found = choose_shape(architecture, float(row["params"]), vocab_size=vocab_size).shape
+        if isinstance(found, XLSTMShape) and width("chunk_size"):
+            found = replace(found, chunk_size=width("chunk_size"))
+        return found
     common = {
         "d_model": width("d_model"),
         "n_layers": width("n_layers"),
@@ -202,11 +213,7 @@ def table_work(table: pd.DataFrame, device: Device, shapes: list[Shape] | None =
 
 def shapes_of(table: pd.DataFrame) -> list[Shape]:
     """Shape of every row, each distinct model found once."""
-    widths = [
-        *("architecture", "params", "d_model", "n_layers", "n_heads", "n_kv_heads", "head_dim_qk"),
-        *("head_dim_v", "d_ff", "vocab_size", "chunk_size"),
-    ]
-    names = [name for name in widths if name in table]
+    names = [name for name in ("architecture", "params", *WIDTHS) if name in table]
     known: dict[tuple[object, ...], Shape] = {}
     found = []
     for _, row in table.iterrows():
