@@ -45,6 +45,35 @@ def test_a_missing_foreign_or_damaged_file_is_one_clear_error(fitted_file, tmp_p
         Posterior.load(foreign)
 
 
+def _without(name):
+    return lambda tree: tree.drop_vars(name)
+
+
+@pytest.mark.parametrize(
+    ("group", "change", "message"),
+    [
+        ("posterior", _without("theta"), "posterior lacks theta"),
+        ("posterior", _without("drift"), "posterior lacks drift"),
+        ("posterior", _without("context_length"), "posterior lacks group columns context_length"),
+        ("posterior", lambda d: d.assign(theta=d["theta"] * np.nan), "draws that are not finite"),
+        ("posterior", lambda d: d.isel(coefficient=slice(3)), "law pnorm has log_E"),
+        ("constant_data", _without("params"), "constant_data lacks params"),
+        ("constant_data", lambda d: d.assign(group_index=d["group_index"] + 9), "not within the"),
+        ("constant_data", lambda d: d.isel(run=slice(5)), "hold different runs"),
+    ],
+)
+def test_a_file_that_lost_a_part_is_refused_when_it_is_read(
+    group, change, message, fitted, fitted_file, tmp_path
+):
+    tree = xr.open_datatree(fitted_file, engine="h5netcdf").load()
+    tree[group] = xr.DataTree(change(tree[group].to_dataset()))
+    path = tmp_path / "changed.nc"
+    tree.to_netcdf(path, engine="h5netcdf")
+    with pytest.raises(InputError, match=message) as error:
+        Posterior.load(path)
+    assert str(path) in str(error.value)
+
+
 def test_a_record_of_another_version_or_with_holes_is_refused(fitted):
     from allometry.inference.record import Record
 
@@ -52,6 +81,8 @@ def test_a_record_of_another_version_or_with_holes_is_refused(fitted):
     assert Record.from_attributes(attributes, source="x") == fitted.record
     with pytest.raises(InputError, match="schema version 99"):
         Record.from_attributes(attributes | {"allometry_schema": "99"}, source="x")
+    with pytest.raises(InputError, match=r"x: damaged record .*fields missing"):
+        Record.from_attributes(attributes | {"cost": '{"kind": "6nd"}'}, source="x")
     del attributes["cost"]
     with pytest.raises(InputError, match="damaged record"):
         Record.from_attributes(attributes, source="x")

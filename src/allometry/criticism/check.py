@@ -13,6 +13,7 @@ from allometry.criticism.fitted_runs import fitted_runs
 from allometry.criticism.ppc import Statistic, posterior_predictive_checks
 from allometry.criticism.sensitivity import PREDICTED, prior_sensitivity
 from allometry.criticism.words import Finding, findings
+from allometry.errors import InputError
 from allometry.inference import Posterior
 
 Stage = Callable[[str, int, int], None]
@@ -92,6 +93,9 @@ def check(posterior: Posterior, *, progress: Stage | None = None) -> Check:
     progress : callable, optional
         Called with what is being done, steps done, and steps in all.
     """
+    if "log_likelihood" not in posterior.idata.children:
+        hint = "Fit again: without it no run can be left out."
+        raise InputError("group log_likelihood is missing", where=posterior.where, hint=hint)
 
     def tell(what: str, done: int) -> None:
         if progress is not None:

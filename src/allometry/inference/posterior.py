@@ -12,6 +12,7 @@ import xarray as xr
 
 from allometry.errors import InputError
 from allometry.inference.convergence import require_converged
+from allometry.inference.intact import require_intact
 from allometry.inference.record import Record
 from allometry.inference.summary import summary_table
 from allometry.inference.tree import load_tree, save_tree
@@ -249,7 +250,7 @@ class Posterior:
             If the file is missing, damaged, foreign, or of a law this process does not know.
         """
         tree, record = load_tree(Path(path))
-        get_law(record.law)
+        require_intact(tree, record, get_law(record.law), where=str(path))
         return cls(idata=tree, record=record, path=Path(path))
 
 

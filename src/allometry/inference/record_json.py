@@ -58,15 +58,13 @@ def read_record(
         )
     try:
         found = json.loads(attributes[form.attribute])
-        if found != form.version:
-            what = f"schema version {found}, this package reads {form.version}"
-            raise InputError(what, where=source, hint="Fit again with this version.")
-        return build({name: json.loads(attributes[name]) for name in names})
-    except InputError:
-        raise
-    except (KeyError, TypeError, ValueError) as error:
+        if found == form.version:
+            return build({name: json.loads(attributes[name]) for name in names})
+    except (KeyError, TypeError, ValueError) as error:  # also an InputError of what is built
         what = f"damaged record ({type(error).__name__}: {error})"
         raise InputError(what, where=source, hint="Fit again.") from error
+    what = f"schema version {found}, this package reads {form.version}"
+    raise InputError(what, where=source, hint="Fit again with this version.")
 
 
 def convergence_from(document: Mapping[str, Any]) -> Convergence:

@@ -30,8 +30,6 @@ SITE_DIMS = {
 }
 """Dimensions of the model's sites in the tree; the other sites are scalars."""
 
-REQUIRED_GROUPS = ("posterior", "constant_data", "observed_data", "sample_stats")
-
 
 def build_tree(
     *,
@@ -187,9 +185,6 @@ def load_tree(path: Path) -> tuple[xr.DataTree, Record]:
     hint = "Give a file that allometry fit wrote."
     tree = read_tree(path, hint=hint)
     record = Record.from_attributes({str(k): v for k, v in tree.attrs.items()}, source=str(path))
-    if missing := [name for name in REQUIRED_GROUPS if name not in tree.children]:
-        what = f"group {', '.join(missing)} is missing"
-        raise InputError(what, where=str(path), hint=hint)
     return tree, record
 
 

@@ -1,0 +1,58 @@
+"""Whether a posterior that was read from a file is whole, and of the law that it names."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import xarray as xr
+
+from allometry.errors import InputError
+from allometry.inference.record import Record
+from allometry.laws import Law
+
+REQUIRED: Mapping[str, tuple[str, ...]] = {
+    "posterior": ("theta", "drift", "log_noise", "log_off_valley"),
+    "constant_data": ("params", "tokens", "flops", "group_index"),
+    "observed_data": ("loss",),
+    "sample_stats": ("diverging",),
+}
+"""Group of the tree -> variables that every decision may read."""
+
+
+def require_intact(tree: xr.DataTree, record: Record, law: Law, *, where: str) -> None:
+    """Refuse a tree that lacks a variable, or does not fit its record or its law.
+
+    Raises
+    ------
+    InputError
+        One line that says what is wrong with the file.
+    """
+    if wrong := _missing(tree) or _contradiction(tree, record, law):
+        raise InputError(wrong, where=where, hint="The file is damaged or was changed: fit again.")
+
+
+def _missing(tree: xr.DataTree) -> str:
+    for group, names in REQUIRED.items():
+        if group not in tree.children:
+            return f"group {group} is missing"
+        if absent := [name for name in names if name not in tree[group].data_vars]:
+            return f"{group} lacks {', '.join(absent)}"
+    return ""
+
+
+def _contradiction(tree: xr.DataTree, record: Record, law: Law) -> str:
+    theta, data = tree["posterior"]["theta"], tree["constant_data"]
+    if theta.dims != ("chain", "draw", "coefficient", "group"):
+        return f"theta has dimensions {', '.join(map(str, theta.dims))}"
+    names = tuple(map(str, theta["coefficient"].to_numpy()))
+    if names != law.names:
+        return f"coefficients {', '.join(names)}; law {law.name} has {', '.join(law.names)}"
+    if absent := [name for name in record.by if name not in tree["posterior"].coords]:
+        return f"posterior lacks group columns {', '.join(absent)}"
+    if not np.isfinite(theta.to_numpy()).all():
+        return "theta holds draws that are not finite"
+    index = data["group_index"].to_numpy()
+    if not ((index >= 0) & (index < theta.sizes["group"])).all():
+        return f"group_index is not within the {theta.sizes['group']} group(s)"
+    if tree["observed_data"].sizes.get("run") != len(index):
+        return "observed_data and constant_data hold different runs"
+    return ""
