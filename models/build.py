@@ -14,7 +14,7 @@ Model = Transformer | XLSTM
 def build(
     shape: Shape,
     *,
-    seed: int | torch.Generator,
+    seed: int | torch.Generator = 0,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> Model:
@@ -44,7 +44,7 @@ def build(
     Examples
     --------
     >>> from allometry.accounting import preset
-    >>> model = build(preset("transformer-tiny"), seed=0)
+    >>> model = build(preset("transformer-tiny"))
     >>> tuple(model(torch.zeros(1, 5, dtype=torch.int64)).shape)
     (1, 5, 1000)
     """

@@ -55,6 +55,7 @@ def test_a_seed_gives_the_same_model_and_leaves_the_global_generator_alone(shape
     for a, b in zip(first.parameters(), again.parameters(), strict=True):
         assert torch.equal(a, b)
     assert not torch.equal(first.embedding.weight, other.embedding.weight)
+    assert torch.equal(build(shape).head.weight, build(shape, seed=0).head.weight)
     generator = torch.Generator().manual_seed(7)
     assert torch.equal(first.head.weight, build(shape, seed=generator).head.weight)
     rounded = build(shape, seed=7, dtype=torch.bfloat16)
