@@ -70,6 +70,45 @@ def test_break_even_lifetime_and_repeat_answer_in_json(fitted_file, tmp_path, ca
     assert "Muennighoff" in said
 
 
+FAR = ("--flops", 1e25)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        ("allocate", *FAR, *ONE),
+        ("predict", "--params", 1e11, "--tokens", 1e14, *ONE),
+        ("regret", *FAR, *ONE),
+        ("regret", *FAR, *ONE, "--params", 1e11),
+        ("compare", "xlstm", "transformer", *FAR, "--context-length", 1024),
+        ("lifetime", "--served", 0, "--total-flops", 1e25, *ONE),
+        ("repeat", "--unique-tokens", 1e12, "--published", *FAR, *ONE),
+    ],
+    ids=lambda asked: asked[0],
+)
+def test_every_answer_beyond_the_runs_says_how_far_and_what_that_means(fitted_file, capsys, asked):
+    command, *options = asked
+    code, rows, _ = answer(capsys, command, fitted_file, *options)
+    assert code == 0
+    assert rows[0]["extrapolation_factor"] > 1e3
+    assert rows[0]["distance_outside"] > 0
+    assert "times the compute of the group's largest run" in rows[0]["reach"]
+    assert main([command, str(fitted_file), *map(str, options)]) == 0
+    told = capsys.readouterr()
+    assert rows[0]["reach"] in told.err
+    assert rows[0]["reach"] not in told.out
+
+
+def test_a_run_of_little_compute_far_from_the_others_is_told_to_be_so(fitted_file, capsys):
+    aside = ("predict", fitted_file, "--params", 1e6, "--tokens", 1e12, *ONE)
+    code, rows, _ = answer(capsys, *aside)
+    assert code == 0
+    assert rows[0]["extrapolation_factor"] < 1
+    assert "decades from their params and tokens" in rows[0]["reach"]
+    assert main([*map(str, aside)]) == 0
+    assert rows[0]["reach"] in capsys.readouterr().err
+
+
 def test_bad_requests_are_exit_two_before_anything_is_computed(tmp_path, capsys):
     nothing = tmp_path / "nothing.nc"
     assert answer(capsys, "regret", nothing, "--flops", 1e20, "--plot", "x.doc")[0] == 2

@@ -131,7 +131,7 @@ def test_an_unseen_context_is_answered_with_a_warning_and_a_flag(fitted):
     with pytest.warns(UnseenGroupWarning, match="xlstm/2048 was never run.*between contexts 1024"):
         table = fitted.predict(POINT, architecture="xlstm", context_length=2048)
     assert table["unseen"].tolist() == [True]
-    with pytest.warns(UnseenGroupWarning, match="1 doublings beyond contexts 1024 to 4096"):
+    with pytest.warns(UnseenGroupWarning, match="1 doubling beyond contexts 1024 to 4096"):
         table = fitted.allocate([1e20], context_length=8192)
     assert table["architecture"].tolist() == ["transformer", "xlstm"]
     with pytest.warns(UnseenGroupWarning):

@@ -5,7 +5,13 @@ import itertools
 import numpy as np
 import pytest
 
-from allometry.inference.reach import _from_hull, known_reaches, reach_sentence
+from allometry.inference.reach import (
+    FAR_ASIDE,
+    _from_hull,
+    far_outside,
+    known_reaches,
+    reach_sentence,
+)
 
 SQUARE = np.asarray([[0.0, 0.0], [2.0, 0.0], [2.0, 2.0], [0.0, 2.0], [1.0, 1.0]])
 
@@ -50,3 +56,24 @@ def test_the_sentence_quotes_the_row_of_its_distance():
 def test_nothing_vouches_beyond_the_farthest_hidden_run():
     assert "nothing vouches" in reach_sentence(1e9)
     assert reach_sentence(1.0) == "Within the compute of the group's runs."
+
+
+def test_a_point_aside_of_the_runs_is_told_though_it_costs_less_than_they_did():
+    near, far = 0.9 * FAR_ASIDE, 1.1 * FAR_ASIDE
+    assert reach_sentence(0.5, aside=near) == reach_sentence(0.5)
+    assert "0.3 decades from their params and tokens" in reach_sentence(0.5, aside=far)
+    assert [far_outside(0.5, near), far_outside(0.5, far), far_outside(1.5, 0.0)] == [
+        False,
+        True,
+        True,
+    ]
+
+
+def test_the_run_that_a_group_never_run_is_far_from_is_of_another_group():
+    assert "times the compute of the largest run of a group like it:" in reach_sentence(
+        5.0, unseen=True
+    )
+
+
+def test_a_distance_beyond_all_counting_is_a_power():
+    assert reach_sentence(1.87e41).startswith("1.9e41 times")

@@ -21,7 +21,7 @@ from allometry.report.words import (
 )
 
 VALUES = [0.0123, 0.97, 3.14, 20.4, 999.4, 1234.0, 9.97e5, 7.234e9, 9.96e11, 1.4e13, 3.3e16, 2e19]
-FACTORS = [0.3, 1.0, 1.5, 9.96, 31.0, 99.4, 104.0, 2766.0, 5e4, 2e6]
+FACTORS = [0.3, 1.0, 1.5, 9.96, 31.0, 99.4, 104.0, 2766.0, 5e4, 2e6, 1.87e41]
 
 
 def script(expression, values):
@@ -55,6 +55,8 @@ def test_the_script_says_of_a_distance_what_predictions_say():
     told = [r | {"high": r["high"] if np.isfinite(r["high"]) else None} for r in reaches()]
     answered = script(f"reachWords({json.dumps(told)}, v)", FACTORS)
     assert answered == [reach_sentence(f) for f in FACTORS]
+    answered = script(f"reachWords({json.dumps(told)}, v, true)", FACTORS)
+    assert answered == [reach_sentence(f, unseen=True) for f in FACTORS]
 
 
 def test_the_script_gives_nodes_exactly_and_goes_straight_between_them_on_the_log_scale():

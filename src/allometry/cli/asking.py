@@ -130,8 +130,11 @@ def short(table: "pd.DataFrame") -> "pd.DataFrame":
     """
     kept = [name for name in table.columns if not name.endswith(("_q25", "_q75", "reach"))]
     if "reach" in table:
-        beyond = table[table["extrapolation_factor"] > 1.0]
-        for sentence in beyond["reach"].drop_duplicates():
+        from allometry.inference.reach import far_outside
+
+        places = zip(table["extrapolation_factor"], table["distance_outside"], strict=True)
+        beyond = [far_outside(factor, aside) for factor, aside in places]
+        for sentence in table.loc[beyond, "reach"].drop_duplicates():
             print(sentence, file=sys.stderr)
     if "unseen" in kept and not table["unseen"].any():
         kept.remove("unseen")

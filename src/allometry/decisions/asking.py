@@ -159,7 +159,8 @@ def _context_words(run: pd.DataFrame, context: float) -> str:
         return f"between contexts {low} and {high}"
     edge = low if context < low else high
     doublings = abs(np.log2(context / edge))
-    return f"{doublings:.2g} doublings beyond contexts {low} to {high}"
+    noun = "doubling" if doublings == 1 else "doublings"
+    return f"{doublings:.2g} {noun} beyond contexts {low} to {high}"
 
 
 def group_columns(posterior: Posterior, index: npt.NDArray[np.int64]) -> pd.DataFrame:

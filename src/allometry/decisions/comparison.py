@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from allometry.decisions.asking import Which, allow_names, wanted_labels, with_unseen
 from allometry.decisions.optimum import optimum
+from allometry.decisions.outlook import reach_columns
 from allometry.decisions.questions import check_budgets
 from allometry.errors import InputError
 from allometry.inference import Posterior, interval_columns
@@ -48,17 +49,25 @@ def compare(
     -------
     DataFrame
         One row a context and budget: ``a``, ``b``, ``flops``, ``context_length`` (if there is
-        one), ``unseen`` (whether one of the two was never run there), ``probability_a_better`` and
-        ``loss_difference_*`` (a minus b).
+        one), ``unseen`` (whether one of the two was never run there), ``probability_a_better``,
+        ``loss_difference_*`` (a minus b), and ``extrapolation_factor, distance_outside, reach`` of
+        the one whose runs are farther from the budget; see `reach_columns`.
     """
     posterior, rows, index_a, index_b = pairs(posterior, a, b, flops, which)
     budgets = rows["flops"].to_numpy()
-    difference = np.exp(best_loss(posterior, index_a, budgets)) - np.exp(
-        best_loss(posterior, index_b, budgets)
-    )
+    losses, reaches = [], []
+    for index in (index_a, index_b):
+        params, tokens, log_loss = optimum(posterior, index, budgets)
+        medians = (np.median(values, axis=0) for values in (params, tokens))
+        losses.append(np.exp(log_loss))
+        reaches.append(pd.DataFrame(reach_columns(posterior, index, budgets, *medians)))
+    of_a, of_b = reaches
+    farther = of_a.where(of_a["extrapolation_factor"] >= of_b["extrapolation_factor"], of_b)
+    difference = losses[0] - losses[1]
     return rows.assign(
         probability_a_better=(difference < 0).mean(axis=0),
         **interval_columns("loss_difference", difference),
+        **{str(name): values for name, values in farther.items()},
     )
 
 

@@ -27,7 +27,7 @@ from allometry.decisions.demand import (
 )
 from allometry.decisions.grids import least
 from allometry.decisions.optimum import off_optimum, optimum
-from allometry.decisions.outlook import law_draws
+from allometry.decisions.outlook import law_draws, reach_columns
 from allometry.decisions.questions import check_budgets, refuse_columns
 from allometry.errors import InputError
 from allometry.inference import Posterior, interval_columns
@@ -84,8 +84,8 @@ def lifetime(
         training FLOPs); ``training_flops_*``, ``total_flops_*`` or ``loss_*``;
         ``saving_percent_*`` (of the total, against the compute-optimal model of the same loss) or
         ``loss_gain_*`` (below the compute-optimal model of the same total, serving included);
-        ``probability_reachable``; and ``extrapolation_factor`` of the median training
-        FLOPs. Intervals are of the draws that reach.
+        ``probability_reachable``; and ``extrapolation_factor, distance_outside, reach`` at the
+        medians; see `reach_columns`. Intervals are of the draws that reach.
 
     Raises
     ------
@@ -282,8 +282,8 @@ def _columns(posterior: Posterior, plan: Plan, best: _Best) -> dict[str, Any]:
     columns: dict[str, Any] = {}
     for name, values in found.items():
         columns |= interval_columns(name, values if len(values) else np.full(1, np.nan))
-    median = float(np.median(training)) if len(training) else np.nan
-    return columns | {
-        "probability_reachable": float(keep.mean()),
-        "extrapolation_factor": median / float(posterior.largest_flops()[plan.group]),
-    }
+    columns["probability_reachable"] = float(keep.mean())
+    if not len(params):
+        return columns | {"extrapolation_factor": np.nan, "distance_outside": np.nan, "reach": ""}
+    medians = (np.median(values, keepdims=True) for values in (training, params, tokens))
+    return columns | reach_columns(posterior, at, *medians)

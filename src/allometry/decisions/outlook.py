@@ -102,8 +102,12 @@ def reach_columns(
     sentence that says what such a distance has meant in public studies.
     """
     factor = extrapolation_factor(posterior, group, flops)
+    aside = distance_outside(posterior, group, params, tokens)
     return {
         "extrapolation_factor": factor,
-        "distance_outside": distance_outside(posterior, group, params, tokens),
-        "reach": [reach_sentence(float(f)) for f in factor],
+        "distance_outside": aside,
+        "reach": [
+            reach_sentence(float(f), aside=float(a), unseen=bool(u))
+            for f, a, u in zip(factor, aside, posterior.unseen[group], strict=True)
+        ],
     }

@@ -5,7 +5,8 @@ what H buys. Its mean over draws is what a choice is expected to lose; the N of 
 regret is the choice that a planner wants, and need not be the median of N*.
 """
 
-from typing import Unpack
+from dataclasses import dataclass
+from typing import Any, Unpack
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ from numpy.typing import ArrayLike
 from allometry.accounting import CostModel
 from allometry.decisions.asking import Which, ask, group_columns
 from allometry.decisions.grids import Valley, band, least, valley
+from allometry.decisions.outlook import reach_columns
 from allometry.decisions.questions import Level, check_budgets, check_level, refuse_columns
 from allometry.errors import InputError
 from allometry.inference import Posterior, interval_columns
@@ -53,7 +55,8 @@ def regret_curve(
     DataFrame
         One row a group, budget and size: group columns, ``unseen``, ``flops``, ``params``,
         ``tokens``, ``expected_regret`` (unit of loss), ``expected_regret_percent``, ``regret_*``,
-        and ``probability_within``, that the loss is within `within` of the best.
+        ``probability_within``, that the loss is within `within` of the best, and
+        ``extrapolation_factor, distance_outside, reach``; see `reach_columns`.
 
     Raises
     ------
@@ -65,7 +68,7 @@ def regret_curve(
     level = check_level(within)
     sizes = None if params is None else check_budgets(params, where="params")
     frames = []
-    for labels, found in _valleys(posterior, flops, sizes, level, cost, which):
+    for place, found in _valleys(posterior, flops, sizes, level, cost, which):
         frame = pd.DataFrame(
             {
                 "params": found.params,
@@ -74,9 +77,10 @@ def regret_curve(
                 "expected_regret_percent": 100 * found.relative_regret.mean(axis=0),
                 **interval_columns("regret", found.regret),
                 "probability_within": (_curve(found, level) <= level.amount).mean(axis=0),
+                **place.reach(found.params, found.tokens),
             }
         )
-        frames.append(labels.merge(frame, how="cross"))
+        frames.append(place.labels.merge(frame, how="cross"))
     return pd.concat(frames, ignore_index=True)
 
 
@@ -101,31 +105,52 @@ def least_regret(
         One row a group and budget: group columns, ``unseen``, ``flops``, ``params`` and ``tokens``
         of least expected regret, ``expected_regret``, ``expected_regret_percent``; ``band_low_*``
         and ``band_high_*``, between which the loss is within `within` of the best, draw by draw;
-        and ``safe_low``, ``safe_high``, between which the *expected* regret is within it (NaN if it
-        is so nowhere).
+        ``safe_low``, ``safe_high``, between which the *expected* regret is within it (NaN if it is
+        so nowhere); and ``extrapolation_factor, distance_outside, reach`` of that size.
     """
     level = check_level(within)
     rows = []
-    for labels, found in _valleys(posterior, flops, None, level, cost, which):
+    for place, found in _valleys(posterior, flops, None, level, cost, which):
         log_n, curve = np.log(found.params), _curve(found, level)
         expected = found.regret.mean(axis=0)[None]
-        place, lowest = least(expected, log_n)
+        best, lowest = least(expected, log_n)
+        params = np.exp(best)
+        tokens = np.exp(np.interp(best, log_n, np.log(found.tokens)))
         ends = band(curve, level.amount, log_n)
         safe = band(curve.mean(axis=0)[None], level.amount, log_n)
         percent = 100 * found.relative_regret.mean(axis=0)
         rows.append(
-            labels.assign(
-                params=np.exp(place),
-                tokens=np.exp(np.interp(place, log_n, np.log(found.tokens))),
+            place.labels.assign(
+                params=params,
+                tokens=tokens,
                 expected_regret=np.maximum(lowest, 0.0),
-                expected_regret_percent=np.interp(place, log_n, percent),
+                expected_regret_percent=np.interp(best, log_n, percent),
                 **_columns("band_low", np.exp(ends[0])),
                 **_columns("band_high", np.exp(ends[1])),
                 safe_low=np.exp(safe[0]),
                 safe_high=np.exp(safe[1]),
+                **place.reach(params, tokens),
             )
         )
     return pd.concat(rows, ignore_index=True)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Place:
+    """A group and a budget: labels (one row), and how far sizes there lie beyond the runs."""
+
+    posterior: Posterior
+    group: int
+    flops: float
+
+    @property
+    def labels(self) -> pd.DataFrame:
+        return group_columns(self.posterior, np.array([self.group])).assign(flops=self.flops)
+
+    def reach(self, params: np.ndarray, tokens: np.ndarray) -> dict[str, Any]:
+        many = np.full(len(params), self.group)
+        flops = np.full(len(params), self.flops)
+        return reach_columns(self.posterior, many, flops, params, tokens)
 
 
 def _valleys(
@@ -135,8 +160,8 @@ def _valleys(
     level: Level,
     cost: CostModel | None,
     which: Which,
-) -> list[tuple[pd.DataFrame, Valley]]:
-    """Labels (one row) and valley of every group and budget."""
+) -> list[tuple[_Place, Valley]]:
+    """The valley of every group and budget."""
     budgets = check_budgets(flops)
     refuse_columns(posterior)
     posterior, groups = ask(posterior, cost=cost, **which)
@@ -144,7 +169,7 @@ def _valleys(
     above = 4 * (level.amount if level.percent else level.amount / posterior.record.scale.loss)
     return [
         (
-            group_columns(posterior, np.array([group])).assign(flops=float(budget)),
+            _Place(posterior, group, float(budget)),
             valley(posterior, group, float(budget), params=sizes, above=above),
         )
         for group in groups

@@ -20,7 +20,7 @@ from allometry.accounting import CostModel
 from allometry.decisions.asking import Which, ask, group_columns
 from allometry.decisions.grids import least
 from allometry.decisions.optimum import off_optimum, optimum
-from allometry.decisions.outlook import extrapolation_factor, law_draws, with_noise
+from allometry.decisions.outlook import law_draws, reach_columns, with_noise
 from allometry.decisions.questions import check_budgets
 from allometry.errors import InputError
 from allometry.inference import Posterior, interval_columns
@@ -78,7 +78,7 @@ def repeated(
         ``repetition`` (fitted or published); ``params_*``, ``tokens_*``, ``epochs_*``; ``loss_*``
         and ``run_loss_*``; ``probability_repeats`` (more than one epoch is best);
         ``params_unlimited_*`` and ``price_of_repeating_*`` (loss above that with unlimited data);
-        and ``extrapolation_factor``.
+        and ``extrapolation_factor, distance_outside, reach`` at the medians; see `reach_columns`.
 
     Raises
     ------
@@ -155,6 +155,7 @@ def _row(
     bought = np.asarray(posterior.record.cost.tokens_at(own, flops, params))
     passes = np.maximum(bought / unique, 1.0)
     run = _run(posterior, repeated_law, at, best, params, bought, passes)
+    medians = (np.median(values, keepdims=True) for values in (params, bought))
     labels = group_columns(posterior, at).assign(flops=flops, unique_tokens=unique, repetition=kind)
     return labels.assign(
         **interval_columns("params", params),
@@ -167,7 +168,7 @@ def _row(
         **interval_columns(
             "price_of_repeating", np.maximum(np.exp(best) - np.exp(loss_free[:, 0]), 0.0)
         ),
-        extrapolation_factor=extrapolation_factor(posterior, at, budget),
+        **reach_columns(posterior, at, budget, *medians),
     )
 
 

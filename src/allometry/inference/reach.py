@@ -21,6 +21,9 @@ Array = npt.NDArray[np.float64]
 
 FILE = "reach.json"
 
+FAR_ASIDE = 0.3
+"""Decades from a group's runs, a factor of two, from which on a point lies aside of them."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reach:
@@ -57,17 +60,35 @@ def known_reaches() -> tuple[Reach, ...]:
     return tuple(Reach(**row | {"high": row["high"] or np.inf}) for row in rows)
 
 
-def reach_sentence(factor: float) -> str:
+def reach_sentence(factor: float, *, aside: float = 0.0, unseen: bool = False) -> str:
     """What it means to predict at `factor` times the compute of the group's largest run.
+
+    Parameters
+    ----------
+    factor : float
+        Training compute over that of the group's largest run.
+    aside : float
+        Decades from the group's runs in (log10 N, log10 D); see `distance_outside`.
+    unseen : bool
+        Whether the group was never run: the run is then that of a group like it.
 
     Examples
     --------
     >>> reach_sentence(0.5)
     "Within the compute of the group's runs."
+    >>> reach_sentence(0.5, aside=2.0).split(":")[0]
+    "Within the compute of the group's runs, but 2.0 decades from their params and tokens"
     """
+    whose = "the {} of a group like it" if unseen else "the group's {}"
     if factor <= 1.0:
-        return "Within the compute of the group's runs."
-    begun = f"{_times(factor)} the compute of the group's largest run"
+        within = f"Within the compute of {whose.format('runs')}"
+        if aside <= FAR_ASIDE:
+            return f"{within}."
+        return (
+            f"{within}, but {aside:.1f} decades from their params and tokens: the scorecard hid "
+            "runs by their compute, so nothing vouches for it."
+        )
+    begun = f"{_times(factor)} the compute of {whose.format('largest run')}"
     found = next((r for r in known_reaches() if r.low < factor <= r.high), None)
     if found is None or factor > 2 * farthest():
         return f"{begun}: farther than any run that the scorecard hid, so nothing vouches for it."
@@ -79,7 +100,14 @@ def reach_sentence(factor: float) -> str:
     )
 
 
+def far_outside(factor: float, aside: float) -> bool:
+    """Whether a point is far enough from its group's runs to be told so."""
+    return factor > 1.0 or aside > FAR_ASIDE
+
+
 def _times(factor: float) -> str:
+    if factor >= 1e9:
+        return f"{factor:.1e} times".replace("e+", "e")
     return f"{factor:.2g} times" if factor < 100 else f"{float(f'{factor:.2g}'):,.0f} times"
 
 
@@ -89,6 +117,7 @@ def _range(found: Reach) -> str:
     return f"more than {found.low:g} times"
 
 
+@lru_cache(maxsize=1)
 def farthest() -> float:
     """Compute over that of the largest run fitted, of the farthest run that the scorecard hid."""
     text = (resources.files("allometry.inference") / FILE).read_text(encoding="utf-8")

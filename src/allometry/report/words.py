@@ -102,6 +102,8 @@ def percent_words(probability: float) -> str:
 
 def times_words(factor: float) -> str:
     """A factor, as `allometry.inference.reach` says it."""
+    if factor >= 1e9:
+        return f"{factor:.1e}".replace("e+", "e")
     return f"{factor:.2g}" if factor < 100 else f"{float(f'{factor:.2g}'):,.0f}"
 
 

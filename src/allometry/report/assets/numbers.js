@@ -36,6 +36,7 @@ function percentWords(probability) {
 }
 
 function timesWords(factor) {
+  if (factor >= 1e9) return factor.toExponential(1).replace("e+", "e");
   const rounded = twoDigits(factor);
   return factor < 100 ? String(rounded) : rounded.toLocaleString("en-US");
 }
@@ -59,10 +60,11 @@ function interpolate(flops, values, budget, straight = false) {
   return straight ? a + share * (b - a) : Math.exp(Math.log(a) + share * Math.log(b / a));
 }
 
-function reachWords(reaches, factor) {
-  if (factor <= 1 + 1e-9) return "Within the compute of the group's runs.";
+function reachWords(reaches, factor, unseen = false) {
+  const whose = (noun) => (unseen ? `the ${noun} of a group like it` : `the group's ${noun}`);
+  if (factor <= 1 + 1e-9) return `Within the compute of ${whose("runs")}.`;
   const found = reaches.find((r) => factor > r.low && (r.high === null || factor <= r.high));
-  return `${timesWords(factor)} times the compute of the group's largest run: ${found.words}`;
+  return `${timesWords(factor)} times the compute of ${whose("largest run")}: ${found.words}`;
 }
 
 // A budget as people type it: 1e22, 1.5E+22, 10^22, 3 x 10^22. NaN if it is none.

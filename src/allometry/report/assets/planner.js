@@ -56,7 +56,7 @@ function showBand() {
 function showReach() {
   const factor = budget / chosen.largest;
   say("reach-value", factor <= 1 + 1e-9 ? "within the runs" : `${timesWords(factor)} times`);
-  say("reach-words", reachWords(data.reaches, factor));
+  say("reach-words", reachWords(data.reaches, factor, chosen.unseen));
   byId("reach").className = `card wide ${factor <= 1 + 1e-9 ? "near" : factor <= 100 ? "far" : "farthest"}`;
 }
 
