@@ -14,7 +14,6 @@ from allometry.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
-    import torch
 
 Positive = Annotated[int, Parameter(validator=Number(gte=1))]
 
@@ -53,10 +52,11 @@ def check_command(
     json
         Print one JSON document instead of a table.
     """
+    from allometry.harness.training.device import usable_device
     from allometry.kernels.check import DTYPES, available_backends, cases_for, check_kernels
     from allometry.kernels.check_cases import QUICK_CASES
 
-    where = _device(device)
+    where = usable_device(device)
     possible = available_backends(where)
     for name, given, valid in (("backend", backend, possible), ("dtype", dtype, DTYPES)):
         if wrong := sorted(set(given or ()) - set(valid)):
@@ -126,10 +126,11 @@ def bench_command(
     """
     import pandas as pd
 
+    from allometry.harness.training.device import usable_device
     from allometry.kernels.bench import CPU_SHAPES, STUDY_SHAPES, bench_kernels
 
     check_picture(output)
-    where = _device(device)
+    where = usable_device(device)
     base = STUDY_SHAPES if where.type == "cuda" else CPU_SHAPES
     options = {"batch": batch_size, "heads": heads, "dtype": dtype}
     shapes = _shapes(base, options, time, width, chunk_size)
@@ -140,20 +141,6 @@ def bench_command(
         _draw(table, output)
     emit(table if json else table.drop(columns=["bytes_per_second", "error"]), as_json=json)
     return 0
-
-
-def _device(name: str) -> "torch.device":
-    import torch
-
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise InputError(f"no device {name!r}", hint="Use cpu, cuda or cuda:0.") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise InputError("no CUDA device is available", where=f"--device {name}")
-    return device
 
 
 def _shapes(
