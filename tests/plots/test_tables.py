@@ -111,3 +111,9 @@ def test_unknown_kinds_and_formats_are_named_with_the_known(fitted, tmp_path):
     with pytest.raises(InputError, match="'xyz'"):
         save_figure(figure, tmp_path / "a.xyz")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_panels_are_named_as_legends_name_their_groups(fitted):
+    request = plots.Request(architecture="xlstm", context_length=1024)
+    figure = plots.draw_figure(fitted, "valleys", request)
+    assert figure.axes[0].get_title() == "xlstm, context 1024"

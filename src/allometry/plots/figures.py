@@ -22,6 +22,7 @@ from allometry.plots.checks import (
 from allometry.plots.comparison import plot_probability_map
 from allometry.plots.extrapolation import plot_fan, plot_held_out
 from allometry.plots.growth import plot_allocations, plot_exponents, plot_growth
+from allometry.plots.style import group_label
 from allometry.plots.valleys import plot_surface, plot_valleys
 
 if TYPE_CHECKING:
@@ -100,7 +101,8 @@ def _of(table: pd.DataFrame, posterior: Posterior, group: int) -> pd.DataFrame:
 
 
 def _name(posterior: Posterior, group: int) -> str:
-    return str(posterior.idata["posterior"]["group"].to_numpy()[group])
+    groups = posterior.groups
+    return group_label(list(groups.columns), list(groups.iloc[group]))
 
 
 def _options(ask: Request) -> dict:  # type: ignore[type-arg]
