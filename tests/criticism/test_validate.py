@@ -100,6 +100,12 @@ def test_a_holdout_that_hides_nothing_is_refused():
         splits(read_runs(study()), "flops>1e30")
 
 
+def test_a_word_that_is_no_holdout_is_answered_with_those_that_are():
+    with pytest.raises(InputError, match="holdout: condition 'largst': no column") as error:
+        validate(study(), holdout="largst", sampler=QUICK)
+    assert "largest, every, or a condition" in error.value.hint
+
+
 def test_no_holdout_condition_runs_code():
     with pytest.raises(InputError, match="not allowed"):
         splits(read_runs(study()), "__import__('os').system('true')")

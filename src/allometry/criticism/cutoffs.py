@@ -68,7 +68,11 @@ def splits(runs: Runs, holdout: str) -> list[Split]:
         hidden = [flops > cutoff for cutoff in budget_cutoffs(flops.to_numpy(dtype=np.float64))]
     else:
         shown = table if "flops" in table else table.assign(flops=run_flops(table))
-        hidden = [select_rows(shown, holdout)]
+        try:
+            hidden = [select_rows(shown, holdout)]
+        except InputError as error:
+            hint = 'Write largest, every, or a condition such as "flops > 1e20".'
+            raise InputError(error.what, where="holdout", hint=hint) from error
     found = [_split(runs, rows, holdout) for rows in hidden]
     kept = [split for split in found if split is not None]
     if not kept:
