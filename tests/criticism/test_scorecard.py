@@ -47,6 +47,38 @@ def test_a_budget_without_a_minimum_among_its_runs_is_not_scored():
     assert _valley(falling) is None
 
 
+def lopsided(sizes: int, *, noise: float = 0.002) -> pd.DataFrame:
+    """A valley around 1e9 that is steep to the left, from 2e8 to 1.5e10."""
+    params = np.geomspace(2e8, 1.5e10, sizes)
+    t = np.log(params / 1e9)
+    log_loss = (
+        1.0 + 0.03 * t**2 - 0.004 * t**3 + noise * np.random.default_rng(1).normal(size=sizes)
+    )
+    return pd.DataFrame({"params": params, "loss": np.exp(log_loss), "_flops": 1e20})
+
+
+def test_a_lopsided_valley_is_a_cubic_if_its_runs_show_it():
+    found = _valley(lopsided(15))
+    assert found.polynomial.degree() == 3
+    assert found.log_best == pytest.approx(np.log(1e9), abs=0.04)
+    assert found.regret(3e9) == pytest.approx(
+        0.03 * np.log(3) ** 2 - 0.004 * np.log(3) ** 3, rel=0.1
+    )
+    assert _valley(lopsided(6)).polynomial.degree() == 2
+
+
+def test_the_error_of_a_minimum_is_that_of_repeated_runs():
+    rng = np.random.default_rng(0)
+    clean = lopsided(15, noise=0.0)
+    found = []
+    for _ in range(400):
+        loss = clean["loss"] * np.exp(0.004 * rng.normal(size=15))
+        found.append(_valley(clean.assign(loss=loss)))
+    cubics = [valley for valley in found if valley.polynomial.degree() == 3]
+    spread = np.std([valley.log_best for valley in cubics])
+    assert np.median([valley.log_sd for valley in cubics]) == pytest.approx(spread, rel=0.2)
+
+
 def test_held_out_budgets_are_windows_with_enough_sizes():
     runs = pd.concat([budget(1e20), budget(1e21), budget(1e22).iloc[:4]])
     found = _held_out_budgets(runs)

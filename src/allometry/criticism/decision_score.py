@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from numpy.polynomial import Polynomial
 
 from allometry.criticism.baseline import HuberFit, additive_log_loss
 from allometry.criticism.cutoffs import Split
@@ -30,6 +31,9 @@ MIN_SIZES = 4
 MIN_SIZE_RANGE = 3.0
 """Runs, sizes, and largest over smallest size that a held-out budget has at least."""
 
+MIN_CUBIC_SIZES = 7
+"""Sizes from which a held-out valley may be a cubic."""
+
 METHODS = ("posterior", "parabola", "approach_3")
 LEVELS = (50, 80, 90)
 
@@ -39,10 +43,12 @@ def decision_scores(
 ) -> pd.DataFrame:
     """Regret of each method's size at each held-out budget.
 
-    Around a budget, log loss of the hidden runs is a parabola in log N plus a slope in log C; the
-    regret of a size is the parabola's height there over its minimum. Sizes beyond those of the
-    hidden runs are moved to the nearest of them, so that no parabola is extrapolated. Its minimum
-    is known up to a standard error, which is added to the intervals of N*.
+    Around a budget, log loss of the hidden runs is a polynomial in log N plus a slope in log C; the
+    regret of a size is the polynomial's height there over its minimum. It is a parabola, or a cubic
+    where that has the better information criterion: over wide ranges of sizes valleys are not
+    symmetric, and the minimum of a parabola lies off theirs. Sizes beyond those of the hidden runs
+    are moved to the nearest of them, so that nothing is extrapolated. The minimum is known up to a
+    standard error, which is added to the intervals of N*.
 
     Returns
     -------
@@ -104,46 +110,79 @@ def _held_out_budgets(runs: pd.DataFrame) -> list[tuple[float, pd.DataFrame]]:
 
 
 class _Valley:
-    """Log loss against log N at one held-out budget."""
+    """Log loss against log N at one held-out budget: a polynomial with a minimum.
+
+    Attributes
+    ----------
+    polynomial : Polynomial
+        Of natural log N.
+    log_best, log_sd : float
+        Its minimum, and the standard error of that.
+    low, high : float
+        Log N of the smallest and the largest run.
+    """
 
     def __init__(
-        self, curvature: float, log_best: float, log_sd: float, low: float, high: float
+        self, polynomial: Polynomial, log_best: float, log_sd: float, low: float, high: float
     ) -> None:
-        self.curvature, self.log_best, self.log_sd = curvature, log_best, log_sd
+        self.polynomial, self.log_best, self.log_sd = polynomial, log_best, log_sd
         self.low, self.high = low, high
 
     def regret(self, params: float) -> float:
         """Log loss of a size over that of the best one; NaN of NaN."""
         place = float(np.clip(np.log(params), self.low, self.high))
-        return self.curvature * (place - self.log_best) ** 2
+        return float(self.polynomial(place) - self.polynomial(self.log_best))
 
 
 def _valley(runs: pd.DataFrame) -> _Valley | None:
+    """A parabola, or a cubic if it explains the runs better; None without a minimum among them."""
     log_params = np.log(runs["params"].to_numpy(dtype=np.float64))
     log_flops = np.log(runs["_flops"].to_numpy(dtype=np.float64))
-    x, c = log_params - log_params.mean(), log_flops - log_flops.mean()
-    design = np.stack([np.ones_like(x), x, x**2, c], axis=1)
-    if np.ptp(c) < 1e-9:
-        design = design[:, :3]
     log_loss = np.log(runs["loss"].to_numpy(dtype=np.float64))
-    fitted = np.linalg.lstsq(design, log_loss, rcond=None)[0]
-    if not fitted[2] > 0:
+    middle = float(log_params.mean())
+    x, c = log_params - middle, log_flops - log_flops.mean()
+    beside = [c] if np.ptp(c) > 1e-9 else []
+    degrees = (2, 3) if runs["params"].nunique() >= MIN_CUBIC_SIZES else (2,)
+    designs = [np.stack([*(x**k for k in range(n + 1)), *beside], axis=1) for n in degrees]
+    fits = [np.linalg.lstsq(design, log_loss, rcond=None)[0] for design in designs]
+    pairs = zip(designs, fits, strict=True)
+    better = int(np.argmin([_information(log_loss - d @ fit, d.shape[1]) for d, fit in pairs]))
+    design, fitted, degree = designs[better], fits[better], degrees[better]
+    centred = Polynomial(fitted[: degree + 1])
+    best = _minimum(centred, x.min(), x.max())
+    if best is None:
         return None
-    log_best = float(log_params.mean() - fitted[1] / (2 * fitted[2]))
+    log_sd = _minimum_sd(design, centred, best, log_loss - design @ fitted)
     low, high = float(log_params.min()), float(log_params.max())
-    if not low <= log_best <= high:
-        return None
-    log_sd = _vertex_sd(design, fitted, log_loss - design @ fitted)
-    return _Valley(float(fitted[2]), log_best, log_sd, low, high)
+    return _Valley(centred(Polynomial([-middle, 1.0])), best + middle, log_sd, low, high)
 
 
-def _vertex_sd(design: Array, fitted: Array, residuals: Array) -> float:
-    """Standard error of a parabola's minimum, to first order; zero where no residual is left."""
+def _information(residuals: Array, coefficients: int) -> float:
+    """Corrected information criterion of a least-squares fit (Hurvich and Tsai 1989)."""
+    n, k = len(residuals), coefficients + 1
+    if n - k - 1 < 1:
+        return np.inf
+    with np.errstate(divide="ignore"):  # an exact fit
+        return float(n * np.log((residuals**2).mean()) + 2 * k * n / (n - k - 1))
+
+
+def _minimum(polynomial: Polynomial, low: float, high: float) -> float | None:
+    """Where the polynomial is lowest between two ends; None if that is at an end."""
+    flat = np.asarray(polynomial.deriv().roots(), dtype=np.complex128)
+    real = flat.real[np.abs(flat.imag) < 1e-9]
+    inside = [float(place) for place in real if low <= place <= high]
+    best = min([low, high, *inside], key=lambda place: float(polynomial(place)))
+    return best if best in inside else None
+
+
+def _minimum_sd(design: Array, polynomial: Polynomial, best: float, residuals: Array) -> float:
+    """Standard error of a polynomial's minimum, to first order; zero where no residual is left."""
     spare = len(residuals) - design.shape[1]
     if spare < 1:
         return 0.0
+    powers = np.arange(1, polynomial.degree() + 1)
     slopes = np.zeros(design.shape[1])
-    slopes[1:3] = -1 / (2 * fitted[2]), fitted[1] / (2 * fitted[2] ** 2)
+    slopes[powers] = -powers * best ** (powers - 1) / polynomial.deriv(2)(best)
     explained = slopes @ np.linalg.pinv(design.T @ design) @ slopes
     return float(np.sqrt(explained * (residuals**2).sum() / spare))
 
