@@ -5,8 +5,6 @@ FLOPs and bytes are the accounting's, so a share of peak does not reward recompu
 """
 
 import gc
-import statistics
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
@@ -22,6 +20,7 @@ from allometry.accounting import (
     mlstm_forward_flops,
     mlstm_step_flops,
 )
+from allometry.kernels.bench_clock import Peaks, measure_peaks, seconds_of
 from allometry.kernels.check import available_backends
 from allometry.kernels.contract import empty_state
 from allometry.kernels.dispatch import Backend, mlstm, mlstm_step
@@ -58,14 +57,6 @@ CPU_SHAPES = (
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Peaks:
-    """What the device reaches: FLOP/s of a matrix product, bytes/s of a copy (read plus write)."""
-
-    matmul_flops: float
-    copy_bytes: float
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Timing:
     """One backend, pass and shape; medians. A backend that cannot run it has `error` and NaN."""
 
@@ -93,37 +84,6 @@ class Timing:
             "copy_share": self.bytes / self.seconds / self.peaks.copy_bytes,
             "error": self.error,
         }
-
-
-def seconds_of(call: Callable[[], object], device: torch.device, *, repeats: int) -> float:
-    """Median seconds of a call after one call that warms up; by the device's clock on a GPU."""
-    call()
-    taken = []
-    for _ in range(repeats):
-        if device.type == "cuda":
-            begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-            begin.record()
-            call()
-            end.record()
-            end.synchronize()
-            taken.append(begin.elapsed_time(end) / 1e3)
-        else:
-            start = time.perf_counter()
-            call()
-            taken.append(time.perf_counter() - start)
-    return float(statistics.median(taken))
-
-
-def measure_peaks(device: torch.device, dtype: torch.dtype, *, repeats: int = 20) -> Peaks:
-    """Measure a square product (8192 wide on a GPU, 1024 on a CPU) and a copy (1 GiB, 64 MiB)."""
-    size, length = (8192, 1 << 30) if device.type == "cuda" else (1024, 1 << 26)
-    rng = torch.Generator(device).manual_seed(0)
-    x = torch.randn(size, size, generator=rng, device=device).to(dtype)
-    source = torch.zeros(length, dtype=torch.uint8, device=device)
-    target = torch.empty_like(source)
-    product = seconds_of(lambda: x @ x, device, repeats=repeats)
-    copy = seconds_of(lambda: target.copy_(source), device, repeats=repeats)
-    return Peaks(matmul_flops=2 * size**3 / product, copy_bytes=2 * length / copy)
 
 
 def cell_flops(shape: BenchShape, kind: str) -> float:
