@@ -92,6 +92,17 @@ def test_cost_adds_hours_and_money_and_draws_them(
     assert picture.stat().st_size > 0
 
 
+def test_cost_of_a_loss_out_of_reach_is_said(fitted_file, fitted_latency_file, capsys):
+    argv = ["latency", "cost", str(fitted_file), str(fitted_latency_file), "--served", "1e12"]
+    options = ["--target-loss", "1.0", "--context-length", "65536", "--architecture", "xlstm"]
+    assert main([*argv, *options, "--params", "2e8", "4e8", "--json"]) == 0
+    captured = capsys.readouterr()
+    row = json.loads(captured.out)[0]
+    assert row["probability_reachable"] == 0.0
+    assert row["loss_context_length"] < row["context_length"] == 65536
+    assert "reaches a loss of 1 with more than even odds: xlstm" in captured.err
+
+
 def test_crossover_is_of_contexts_or_of_batches(fitted_latency_file, tmp_path, capsys):
     picture = tmp_path / "crossover.png"
     argv = ["latency", "crossover", str(fitted_latency_file), "--params", "1.6e8", "--json"]

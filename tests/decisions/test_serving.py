@@ -24,6 +24,8 @@ def test_frontier_is_of_both_architectures_and_larger_is_slower_and_better(fitte
         assert rows["loss_median"].is_monotonic_decreasing
         assert rows["seconds_median"].is_monotonic_increasing
     assert table.groupby("architecture").size().to_dict() == {"transformer": 3, "xlstm": 3}
+    contexts = set(fitted.groups["context_length"])
+    assert set(table["loss_context_length"]) <= contexts  # the nearest of those that were trained
 
 
 def test_what_is_both_faster_and_better_dominates(fitted, fitted_latency):

@@ -102,7 +102,7 @@ SUBCOMMANDS: tuple[tuple[str, str, str, tuple[tuple[str, str, str], ...]], ...] 
             ),
             (
                 "cost",
-                "latency_decide:cost_command",
+                "latency_cost:cost_command",
                 "Device-hours or money of training and serving.",
             ),
         ),

@@ -264,7 +264,7 @@ def predict_command(
     if plot:
         from allometry.plots.latency_decide import draw_runtime
 
-        write_picture(draw_runtime(table), plot)
+        write_picture(draw_runtime(table, loaded.timings()), plot)
     return answered(table, as_json=json)
 
 

@@ -89,8 +89,9 @@ def serving_frontier(
     Returns
     -------
     DataFrame
-        One row an architecture and size: ``loss_*``, ``seconds_*``, and ``probability_dominated``:
-        the share of draws in which some model of another architecture is both faster and better.
+        One row an architecture and size: ``loss_*``, ``seconds_*``, ``loss_context_length`` (of
+        the group whose loss it is) and ``probability_dominated``: the share of draws in which some
+        model of another architecture is both faster and better.
     """
     loss.require_converged(force=force)
     latency.require_converged(force=force)
@@ -112,6 +113,7 @@ def serving_frontier(
             beaten |= (better & faster).any(axis=2)
         table = pd.DataFrame(
             {"architecture": name, "context_length": context_length, "params": sizes}
+            | {"loss_context_length": nearest_context(loss, name, context_length)}
             | {"batch_size": batch_size, "quantity": quantity}
             | interval_columns("loss", losses[name])
             | interval_columns("seconds", seconds[name])

@@ -80,9 +80,10 @@ def lifetime_cost(
         ``overtraining_*`` (tokens over those of the cheapest training alone), ``device_hours_*``,
         ``training_share_of_hours_*``, ``cost_*`` (money, if `price_per_hour` is given),
         ``probability_reachable`` (some size tried reaches the loss), ``probability_at_edge`` (the
-        smallest or the largest size tried is the cheapest: try others), and ``probability_fits``
-        (the chosen size's batch fits the device's memory; NaN where that is not known). Intervals
-        are of the draws that reach the loss.
+        smallest or the largest size tried is the cheapest: try others), ``probability_fits``
+        (the chosen size's batch fits the device's memory; NaN where that is not known) and
+        ``loss_context_length`` (of the group whose loss it is). Intervals are of the draws that
+        reach the loss.
 
     Raises
     ------
@@ -111,6 +112,7 @@ def lifetime_cost(
         for served in np.atleast_1d(np.asarray(served_tokens, dtype=np.float64)).ravel():
             labels = {"architecture": name, "target_loss": target_loss, "served_tokens": served}
             labels |= {"context_length": context_length, "batch_size": batch_size}
+            labels["loss_context_length"] = nearest_context(loss, name, context_length)
             rows.append(labels | _cheapest(hours, sizes, float(served), price_per_hour))
     return pd.DataFrame(rows)
 

@@ -111,15 +111,24 @@ class LatencyPosterior:
         residual = np.log(seconds) - self.draws("law_log_seconds")[:, rows]
         return Places(at=at, share=share), residual, sd**2
 
-    def timed_models(self) -> pd.DataFrame:
-        """Models that were timed, each once: architecture, params and the widths of the table."""
+    def timings(self) -> pd.DataFrame:
+        """Timings of the fit, one a row: what a prediction asks, widths known, and seconds."""
         known = self.idata["constant_data"]
         cells = self.idata["posterior"]["cell"].to_numpy()[known["cell_index"].to_numpy()]
-        columns = {name: known[name].to_numpy() for name in ("params", *WIDTHS) if name in known}
-        table = pd.DataFrame(
-            {"architecture": [str(cell).split("/")[0] for cell in cells]} | columns
+        labels = [str(cell).split("/") for cell in cells]
+        names = ("params", "batch_size", "prefill_length", "generation_length", *WIDTHS)
+        return pd.DataFrame(
+            {"architecture": [label[0] for label in labels]}
+            | {"quantity": [label[2] for label in labels]}
+            | {name: known[name].to_numpy() for name in names if name in known}
+            | {"seconds": self.idata["observed_data"]["seconds"].to_numpy()}
         )
-        return table.drop_duplicates(["architecture", "params"], ignore_index=True)
+
+    def timed_models(self) -> pd.DataFrame:
+        """Models that were timed, each once: architecture, params and the widths of the table."""
+        table = self.timings().drop_duplicates(["architecture", "params"], ignore_index=True)
+        names = ("architecture", "params", *WIDTHS)
+        return table[[name for name in names if name in table]]
 
     def _phase(self, architecture: str, quantity: str) -> int:
         return 2 * self.architecture_index(architecture) + (quantity == "step_time")

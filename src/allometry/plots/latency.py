@@ -30,8 +30,8 @@ def plot_runtime(
     predicted : DataFrame
         Rows of `allometry.decisions.latency.predict_latency` of one quantity.
     timed : DataFrame, optional
-        Rows of a latency table of the same architectures, params and batches; a line is dashed
-        beyond its longest timing.
+        Rows of a latency table, of which those of the same architectures, params and batches are
+        drawn; a line is dashed beyond its longest timing, or the architecture's if it has none.
     ax : Axes, optional
         Where to draw; a new figure by default.
 
@@ -51,11 +51,14 @@ def plot_runtime(
         color, marker = OKABE_ITO[i % len(OKABE_ITO)], MARKERS[i % len(MARKERS)]
         label = f"{architecture} {params:.3g}, batch {batch:g}"
         x = rows["prefill_length"]
-        points = rows.iloc[:0]
+        points = others = rows.iloc[:0]
         if timed is not None:
-            same = (timed[keys] == list(key)).all(axis=1) & (timed["quantity"] == quantity)
-            points = timed[same]
-        inside = x <= (points["prefill_length"].max() if len(points) else np.inf)
+            others = timed[
+                (timed["architecture"] == architecture) & (timed["quantity"] == quantity)
+            ]
+            points = others[(others[keys] == list(key)).all(axis=1)]
+        longest = (points if len(points) else others)["prefill_length"].max()
+        inside = x <= (longest if timed is not None else np.inf)
         dash = (0, (4, 2))  # beyond the longest timing
         ax.plot(x, rows["seconds_median"], color=color, linestyle=dash)
         ax.plot(

@@ -21,9 +21,9 @@ LABELS = {
 }
 
 
-def draw_runtime(table: pd.DataFrame) -> "Figure":
+def draw_runtime(table: pd.DataFrame, timed: pd.DataFrame) -> "Figure":
     """Seconds against prompt or context: `plot_runtime` of rows of `predict_latency`."""
-    return plot_runtime(table).figure  # type: ignore[return-value]  # of a new Figure
+    return plot_runtime(table, timed).figure  # type: ignore[return-value]  # of a new Figure
 
 
 def draw_frontier(table: pd.DataFrame) -> "Figure":
@@ -92,13 +92,9 @@ def draw_lifetime_cost(table: pd.DataFrame) -> "Figure":
 def _line(ax: "Axes", rows: pd.DataFrame, x: str, y: str, i: int, label: str) -> None:
     color, marker = OKABE_ITO[i % len(OKABE_ITO)], MARKERS[i % len(MARKERS)]
     for level, (opacity, low, high) in BANDS.items():
-        ax.fill_between(
-            rows[x],
-            rows[f"{y}_{low}"],
-            rows[f"{y}_{high}"],
-            color=color,
-            alpha=opacity,
-            lw=0,
-            label=level if i == 0 else None,
-        )
+        ends = rows[f"{y}_{low}"], rows[f"{y}_{high}"]
+        name = level if i == 0 else None
+        ax.fill_between(rows[x], *ends, color=color, alpha=opacity, lw=0, label=name)
+        if len(rows) == 1:  # a band of one point has no width
+            ax.vlines(rows[x], *ends, color=color, alpha=2 * opacity, lw=6)
     ax.plot(rows[x], rows[f"{y}_median"], color=color, marker=marker, label=label)
