@@ -41,6 +41,13 @@ def test_the_claim_of_a_dead_process_is_free_at_once(tmp_path):
     assert claim.generation == 1
 
 
+def test_a_claim_that_a_disk_lost_is_free(tmp_path):
+    first = try_claim(tmp_path, "run")
+    first.path.write_text("")
+    assert holder_of(tmp_path, "run") == ""
+    assert try_claim(tmp_path, "run").generation == 1
+
+
 def test_a_reused_process_id_is_not_the_holder(tmp_path):
     here = try_claim(tmp_path, "look")
     host = json.loads(here.path.read_text())["host"]

@@ -83,7 +83,10 @@ def try_claim(folder: Path, run_id: str, *, stale_seconds: float = STALE_SECONDS
     holder = {"host": socket.gethostname(), "pid": me.pid, "started": me.create_time()}
     temporary = folder / f"{TEMPORARY}{uuid.uuid4().hex}"
     try:
-        temporary.write_text(json.dumps(holder))
+        with temporary.open("w", encoding="utf-8") as file:
+            json.dump(holder, file)
+            file.flush()
+            os.fsync(file.fileno())  # whole for other machines, too, and after a loss of power
         os.link(temporary, path)
     except FileExistsError:
         return None  # another worker was faster
@@ -163,8 +166,8 @@ def _latest(folder: Path, run_id: str) -> int | None:
 def _read(path: Path) -> dict[str, object] | None:
     try:
         return dict(json.loads(path.read_text()))
-    except FileNotFoundError:
-        return None  # released in this moment
+    except (FileNotFoundError, ValueError):
+        return None  # released in this moment; or a disk lost it, and its holder with it
 
 
 def _lives(path: Path, stale_seconds: float) -> bool:
