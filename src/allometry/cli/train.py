@@ -26,6 +26,7 @@ def train_command(
     *,
     output: Annotated[Path, Parameter(name=["-o", "--output"])],
     corpus: Path | None = None,
+    run_id: str | None = None,
     architecture: Literal["transformer", "xlstm"] = "transformer",
     params: float | None = None,
     context_length: int | None = None,
@@ -55,11 +56,13 @@ def train_command(
     Parameters
     ----------
     config
-        A config.json, as in a run's folder. Options change its values.
+        A config.json, as in a run's folder, or a plan of a sweep. Options change its values.
     output
         Folder of the run.
     corpus
         Folder made by ``allometry corpus build``.
+    run_id
+        Run of the plan.
     architecture
         Family of the model, with --params.
     params
@@ -118,7 +121,10 @@ def train_command(
         "threads": threads,
         "corpus": None if corpus is None else str(corpus),
     }
-    fields = _config_fields(config, given, architecture, params)
+    fields = _file_fields(config, run_id)
+    fields |= {name: value for name, value in given.items() if value is not None}
+    if params is not None:
+        fields["shape"] = _shape(architecture, params, fields.get("corpus"))
     run = _config(fields, tokens, where=str(config or "options"))
     if os.environ.get("RANK", "0") != "0":  # torchrun's number of this process: the first one talks
         return 1 if train(run, output).diverged else 0
@@ -135,19 +141,35 @@ def train_command(
     return 1 if result.diverged else 0
 
 
-def _config_fields(
-    path: Path | None, given: dict[str, Any], architecture: str, params: float | None
-) -> dict[str, Any]:
+def _file_fields(path: Path | None, run_id: str | None) -> dict[str, Any]:
     from allometry.harness.files import read_json
 
+    if path is not None and path.suffix in (".csv", ".parquet", ".jsonl"):
+        return _planned(path, run_id)
+    if run_id is not None:
+        raise InputError("names a run of a plan, and there is none", where="--run-id")
     fields = read_json(path) if path else {}
     if not isinstance(fields, dict):
         what = "not a run's config: no fields by name"
         raise InputError(what, where=str(path), hint="Give the config.json of a run's folder.")
-    fields |= {name: value for name, value in given.items() if value is not None}
-    if params is not None:
-        fields["shape"] = _shape(architecture, params, fields.get("corpus"))
     return fields
+
+
+def _planned(path: Path, run_id: str | None) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from allometry.harness.sweep import read_plan
+    from allometry.harness.sweep.entry import planned_fields
+    from allometry.harness.sweep.folder import plan_records
+
+    rows = {row["run_id"]: row for row in plan_records(read_plan(path))}
+    if run_id not in rows:
+        what = "which of its runs?" if run_id is None else f"no run {run_id!r} in this plan"
+        hint = f"Name one with --run-id; it has {len(rows)}, the first is {next(iter(rows))}."
+        raise InputError(what, where=str(path), hint=hint)
+    fields = planned_fields(rows[run_id])
+    shape = fields["shape"]
+    return {**fields, "shape": {"architecture": shape.architecture, **asdict(shape)}}
 
 
 def _shape(architecture: str, params: float, corpus: str | None) -> dict[str, Any]:

@@ -85,6 +85,26 @@ def test_a_row_becomes_the_run_that_it_says(corpus, plan, tmp_path):
     assert curves.val_loss.dropna().iloc[-1] == made["loss"]
 
 
+def test_a_run_of_a_plan_can_be_trained_alone_in_the_sweeps_folder(corpus, plan, tmp_path, capsys):
+    folder = open_sweep(
+        plan, tmp_path / "sweep", corpus=corpus, settings={"validation_tokens": 512}
+    )
+    path = write_plan(plan, tmp_path / "plan.csv")
+    run_id = plan.run_id[1]
+    command = ["train", str(path), "--corpus", str(corpus), "-o", str(folder.run_path(run_id))]
+    command += ["--threads", "1", "--validation-tokens", "512"]
+    assert main([*command, "--run-id", "another"]) == 2
+    assert "no run 'another' in this plan" in capsys.readouterr().err
+    assert main([*command, "--run-id", run_id]) == 0
+    assert SweepStatus(folder).table().state.tolist() == ["waiting", "finished"]
+    other = open_sweep(plan, tmp_path / "other", corpus=corpus, settings={"validation_tokens": 512})
+    run = other.run_path(run_id)
+    run.mkdir()
+    train_row(plan.iloc[1].to_dict(), run, other.config())
+    (alone,), (in_sweep,) = (collect_sweep(f)[0].loss.tolist() for f in (folder, other))
+    assert alone == in_sweep
+
+
 def test_a_device_whose_kernels_are_wrong_trains_nothing(corpus, plan, tmp_path, monkeypatch):
     right = check.mlstm
 

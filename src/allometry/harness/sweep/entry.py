@@ -47,22 +47,28 @@ def train_config(row: Mapping[str, Any], config: SweepConfig) -> "TrainConfig":
     """
     from allometry.harness.training import TrainConfig
 
-    settings = config.settings or {}
-    if planned := [name for name in (*_PLANNED, "learning_rate", "shape") if name in settings]:
+    settings, from_row = config.settings or {}, planned_fields(row)
+    if planned := [name for name in from_row if name in settings]:
         what = f"the plan sets {', '.join(planned)}, not the settings of the sweep"
         raise InputError(what, where="settings", hint="Change the plan.")
     fields: dict[str, Any] = {
-        **{name: int(row[name]) for name in _PLANNED},
-        "learning_rate": float(row["learning_rate"]),
+        **from_row,
         "corpus": config.corpus,
         "threads": config.threads,
         **_SWEEP_SETTINGS,
         **settings,
     }
     try:
-        return TrainConfig(shape=shape_from_row(row), **fields)
+        return TrainConfig(**fields)
     except TypeError as error:  # names the field that is unknown
         raise InputError(str(error).split("() ")[-1], where="settings") from error
+
+
+def planned_fields(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of `TrainConfig` that a plan's row sets."""
+    numbers = {name: int(row[name]) for name in _PLANNED}
+    rate = float(row["learning_rate"])
+    return {**numbers, "learning_rate": rate, "shape": shape_from_row(row)}
 
 
 @lru_cache(maxsize=1)
