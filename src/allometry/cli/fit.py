@@ -69,7 +69,8 @@ def fit_command(
     bytes_per_token
         Of this study's tokenizer, to convert priors of another one.
     exclude
-        Rows to leave out, as a condition such as ``loss > 5``, or ``outliers``; repeatable.
+        Rows to leave out, as a condition such as ``loss > 5``, or ``outliers``, or
+        ``beaten`` (by a run of the same params and tokens); repeatable.
     alias
         A column to read as another: ``eval/loss=loss``; repeatable.
     cost

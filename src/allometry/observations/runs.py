@@ -31,10 +31,11 @@ from allometry.observations.schema import (
     require_columns,
     validate_runs,
 )
+from allometry.observations.settings import beaten_exclusions
 from allometry.observations.suspicions import suspicions
 
-OUTLIERS = "outliers"
-"""The word for the robust rule among the conditions of `read_runs`."""
+OUTLIERS, BEATEN = "outliers", "beaten"
+"""The words for two rules among the conditions of `read_runs`."""
 
 
 def read_runs(
@@ -57,7 +58,8 @@ def read_runs(
         Column of the table -> the name to read it as. Wins over the names known by themselves.
     exclude : str or sequence of str, optional
         Rows to leave out, as conditions (see `select_rows`), before any rule is checked;
-        ``"outliers"`` stands for `robust_exclusions`. Rows marked `diverged` are always left out.
+        ``"outliers"`` stands for `robust_exclusions`, ``"beaten"`` for `beaten_exclusions`. Rows
+        marked `diverged` are always left out.
     by : sequence of str, optional
         Columns whose cells are groups; default architecture and context_length where present.
     folder : Path, optional
@@ -86,8 +88,7 @@ def read_runs(
     table = preparation.derive(table)
 
     conditions = [exclude] if isinstance(exclude, str) else list(exclude or ())
-    robust = OUTLIERS in conditions
-    asked = [(text, text) for text in conditions if text != OUTLIERS]
+    asked = [(text, text) for text in conditions if text not in (OUTLIERS, BEATEN)]
     own_names = {
         column: name for column, name in mapping.canonical.items() if name not in mapping.scale
     }
@@ -110,10 +111,11 @@ def read_runs(
         table = table.drop(index=[row for rows in repeated.values() for row in rows[1:]])
     elif repeated:
         _refuse_repetitions(repeated, name)
-    if robust:
-        found = robust_exclusions(table, by=groups)
-        excluded += found
-        table = table.drop(index=[exclusion.row for exclusion in found])
+    for word, rule in ((BEATEN, beaten_exclusions), (OUTLIERS, robust_exclusions)):
+        if word in conditions:
+            found = rule(table, by=groups)
+            excluded += found
+            table = table.drop(index=[exclusion.row for exclusion in found])
     suspected = suspicions(table, by=groups, loss_unit=preparation.loss_unit)
     warnings += [text for text in suspected if text not in warnings]
     return Runs(

@@ -8,6 +8,7 @@ import pandas as pd
 from allometry.observations.catalogue import TOKENS_REPEAT
 from allometry.observations.outliers import FEWEST_RUNS, fit_surface, split_groups
 from allometry.observations.schema import name_rows
+from allometry.observations.settings import settings_suspicion
 
 REPEATED = 2.0
 """Epochs from which on text is seen again as a whole."""
@@ -46,6 +47,7 @@ def suspicions(
         *_repeated_names(table),
         *_unfinished(table),
         *_repeated_text(table),
+        *settings_suspicion(table, by),
         *_small_groups(table, by),
         *_below_asymptote(table, by),
     ]
