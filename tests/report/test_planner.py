@@ -10,7 +10,9 @@ from allometry.decisions import UnseenGroupWarning, allocate, compare, least_reg
 from allometry.errors import InputError
 from allometry.inference.reach import known_reaches, reach_sentence
 from allometry.report import plan, with_contexts
+from allometry.report.answer import allocation_sentences
 from allometry.report.planner import BEYOND, budget_nodes, document, probability_best, reaches
+from allometry.report.tables import choices
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +102,15 @@ def test_contexts_that_were_never_run_come_for_every_architecture_and_are_marked
         ["xlstm", "2048"],
     ]
     assert len(made["groups"]) == 6
+    assert choices(added)[1][1] == ["1024", "2048", "4096"]  # the new one is the group listed last
     assert with_contexts(small, [1024]) is small
     with pytest.raises(InputError, match="below 1"):
         with_contexts(small, [0])
+
+
+def test_the_headline_calls_no_architecture_better_where_that_is_open(small, planner):
+    for chance, words in ((0.55, "which one is better there is open"), (0.9, "of 90 %")):
+        winners = planner.winners.assign(probability_best=chance)
+        said = " ".join(allocation_sentences(small, replace(planner, winners=winners)))
+        assert words in said
+        assert ("the better one there" in said) == (chance == 0.9)

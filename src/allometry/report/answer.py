@@ -105,7 +105,8 @@ def allocation_sentences(posterior: Posterior, planner: Planner) -> list[str]:
     chance = row["_chance"]
     told = who
     if chance is not None:
-        told = f"{who}, the better one there with a probability of {percent_words(chance)}"
+        likely = f", the better one there with a probability of {percent_words(chance)}"
+        told += likely if chance >= LIKELY else "; which one is better there is open"
     size = range_words(row["params_q5"], row["params_q95"])
     tokens = range_words(row["tokens_q5"], row["tokens_q95"])
     loss = f"{row['run_loss_q5']:.3f} to {row['run_loss_q95']:.3f}"

@@ -279,9 +279,12 @@ def _head(name: str) -> str:
 
 
 def choices(posterior: Posterior) -> Sequence[tuple[str, list[str]]]:
-    """Each group column as a reader names it, with its values in the order of the groups."""
+    """Each group column as a reader names it, and its values: numbers rise, names as they come."""
     labels = group_labels(posterior)
-    return [
-        (head, list(dict.fromkeys(row[i] for row in labels)))
-        for i, head in enumerate(_heads(posterior))
-    ]
+    found = []
+    for i, head in enumerate(_heads(posterior)):
+        values = list(dict.fromkeys(row[i] for row in labels))
+        if all(value.isdecimal() for value in values):
+            values.sort(key=int)
+        found.append((head, values))
+    return found
