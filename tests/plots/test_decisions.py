@@ -87,3 +87,16 @@ def test_speedups_without_end_are_cut_at_the_top():
 def test_a_table_of_another_kind_is_refused():
     with pytest.raises(InputError, match="no column"):
         draw_break_even(pd.DataFrame({"a": ["x"]}))
+
+
+@pytest.mark.parametrize(("values", "wanted"), [([1.6, 2.0], "1.6"), ([1.5, 900.0], "100")])
+def test_a_speedup_is_read_as_a_plain_number(values, wanted):
+    table = pd.DataFrame({"a": "x", "b": "y", "flops": [1e20, 1e21]}
+                         | intervals("speedup", values))  # fmt: skip
+    figure = draw_speedup(table)
+    figure.draw_without_rendering()
+    (ax,) = figure.axes
+    labels = [t.get_text() for t in ax.get_yticklabels(which="both") if t.get_text()]
+    assert wanted in labels
+    assert not any("10^" in label for label in labels)
+    assert len(labels) < 25

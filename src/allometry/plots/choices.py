@@ -96,7 +96,8 @@ def _break_even_places(ax: "Axes", table: pd.DataFrame, name: str) -> None:
 
 def _outcome_bars(ax: "Axes", table: pd.DataFrame) -> None:
     a, b = table["a"].iloc[0], table["b"].iloc[0]
-    words = (f"{a} better throughout", f"{a} takes over", f"{b} takes over", f"{b} throughout")
+    ways = ("better throughout", "takes over")
+    words = (*(f"{a} {way}" for way in ways), *(f"{b} {way}" for way in reversed(ways)))
     left = np.zeros(len(table))
     for outcome, color, word in zip(OUTCOMES, OUTCOME_COLORS, words, strict=True):
         share = table[f"probability_{outcome}"].to_numpy(dtype=float)

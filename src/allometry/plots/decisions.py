@@ -149,8 +149,19 @@ def plot_speedup(table: pd.DataFrame, *, ax: "Axes | None" = None) -> "Axes":
         ax.plot(rows["flops"], rows["speedup_median"], color=style.color, marker=style.marker)
     ax.axhline(1.0, color="#666666", linewidth=0.9, linestyle=":")
     finish(ax, x="flops", y=f"compute of {b} at equal loss, over that of {a}", log_y=True)
+    _label_factors(ax)
     legend(ax, [style for style, _ in groups])
     return ax
+
+
+def _label_factors(ax: "Axes") -> None:
+    """Plain numbers beside a log axis of factors near one, not powers of ten."""
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
+    low, high = ax.get_ylim()
+    plain = FuncFormatter(lambda value, _: f"{value:g}")
+    ax.yaxis.set_major_formatter(plain)
+    ax.yaxis.set_minor_formatter(plain if high < 5 * low else NullFormatter())
 
 
 def draw_speedup(table: pd.DataFrame) -> "Figure":
