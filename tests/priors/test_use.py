@@ -11,6 +11,7 @@ from prior_files import prior_file
 from prior_studies import problem, simulate_study
 from scipy.special import expit
 
+from allometry.accounting import TransformerShape, count_params
 from allometry.errors import InputError
 from allometry.inference import default_priors, group_runs
 from allometry.inference.arrays import law_structure
@@ -297,6 +298,27 @@ def test_params_without_embeddings_convert_where_they_are_a_power_of_params():
     assert float(theta[3] - own[3]) == pytest.approx(np.log(1.1), abs=1e-9)
     wanted = np.log(2e8 / 0.6e8 / (OURS.params / 1e8) ** 1.1)
     assert float(bound.source.shift[0]) == pytest.approx(wanted, abs=1e-9)
+
+
+def test_params_without_embeddings_are_counted_from_shapes_where_no_column_has_them():
+    widths = {"d_model": [512] * 6 + [768] * 6, "n_layers": 8, "n_heads": 8, "d_ff": 2048}
+    counts = [
+        count_params(TransformerShape(d_model=d, n_layers=8, n_heads=8, d_ff=2048))
+        for d in (512, 768)
+    ]
+    inside = np.repeat([c.without_embedding_and_head for c in counts], 6)
+    params = np.repeat([c.total for c in counts], 6)
+    file = prior_file(units=NO_EMBEDDINGS)
+    with jax.enable_x64(True):
+        found, wanted = (
+            bind_all([PriorUse(file=file)], importing(ONE, params=params, **columns))[0].source
+            for columns in (widths, {"params_non_embedding": inside})
+        )
+    assert np.array_equal(found.shift, wanted.shift)
+    assert np.array_equal(found.offset, wanted.offset)
+    for lacking in ({"n_heads": np.nan}, {"d_model": 513}, {"architecture": "mamba"}):
+        with pytest.raises(InputError, match="alone"), jax.enable_x64(True):
+            bind_all([PriorUse(file=file)], importing(ONE, params=params, **widths | lacking))
 
 
 def test_params_without_embeddings_that_are_no_power_are_refused():

@@ -4,10 +4,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from allometry.errors import InputError
 from allometry.inference.importing import ImportingStudy
+from allometry.priors.embeddings import without_embeddings
 from allometry.priors.file import PriorFile
 
 NATS = {"nats": 1.0, "bits": float(np.log(2.0))}
@@ -122,13 +122,12 @@ def _params(file: PriorFile, study: ImportingStudy, notes: list[str]) -> tuple[f
         if file.units.params == "unknown":
             notes.append(f"{file.name}: whether its params count embeddings is not known")
         return float(np.log(theirs / ours)), 0.0
-    table = study.table
-    if "params_non_embedding" not in table:
+    counted = without_embeddings(study.table)
+    if counted is None:
         what = "its params are without embeddings, and this study has params with them alone"
-        hint = "Add a column params_non_embedding to the runs table."
+        hint = "Add a column params_non_embedding, or d_model, n_layers and n_heads, to the table."
         raise InputError(what, where=file.name, hint=hint)
-    counts = table[["params", "params_non_embedding"]].apply(pd.to_numeric, errors="coerce")
-    both = counts.to_numpy(dtype=np.float64)
+    both = np.stack([study.table["params"].to_numpy(dtype=np.float64), counted], axis=1)
     if not (np.isfinite(both) & (both > 0)).all():
         what = "column params_non_embedding must be positive in every run to convert the prior"
         raise InputError(what, where=file.name)
