@@ -133,6 +133,16 @@ def test_break_even_gives_a_context_for_each_batch(fitted_file, fitted_latency_f
     [
         (["crossover", "FIT", "--architecture", "mamba", "--params", "1e8"], "mamba"),
         (["crossover", "FIT", "--architecture", "xlstm", "--params", "0"], "params"),
+        (
+            ["crossover", "FIT", "--architecture", "xlstm", "--params", "1e8", "--of", "batch",
+             "--batch-sizes", "8"],
+            "--batch-sizes says nothing of a crossover of batch",
+        ),
+        (
+            ["crossover", "FIT", "--architecture", "xlstm", "--params", "1e8",
+             "--quantity", "ttft"],
+            "--quantity says nothing of a crossover of context",
+        ),
         (["crossover", "FIT", "--architecture", "xlstm", "--params", "nan"], "params"),
         (
             ["crossover", "FIT", "--architecture", "xlstm", "--params", "1e8", "--plot", "a.txt"],

@@ -86,7 +86,7 @@ def crossover_command(
     of: Bound = "context",
     batch_sizes: Whole | None = None,
     context_lengths: Whole | None = None,
-    quantity: Quantity = "step_time",
+    quantity: Quantity | None = None,
     plot: Path | None = None,
     force: bool = False,
     json: bool = False,
@@ -109,7 +109,7 @@ def crossover_command(
     context_lengths
         Tokens of the prompt, or context of the step, for --of batch; by default 2048.
     quantity
-        ttft or step_time, for --of batch.
+        ttft or step_time, for --of batch; by default step_time.
     plot
         Picture of the crossover against batch or context: .png, .pdf or .svg.
     force
@@ -122,8 +122,17 @@ def crossover_command(
     import pandas as pd
 
     from allometry.decisions.crossover import crossover_batch, crossover_context
+    from allometry.errors import InputError
 
     check_picture(plot)
+    idle = {
+        "context": {"--context-lengths": context_lengths, "--quantity": quantity},
+        "batch": {"--batch-sizes": batch_sizes},
+    }
+    for option, given in idle[of].items():
+        if given is not None:
+            what = f"{option} says nothing of a crossover of {of}"
+            raise InputError(what, where="latency crossover", hint="See --of.")
     loaded = loaded_timings(posterior)
     models = product(architecture, params)
     if of == "context":
@@ -134,7 +143,12 @@ def crossover_command(
     else:
         rows = [
             crossover_batch(
-                loaded, name, size, context_length=context, quantity=quantity, force=force
+                loaded,
+                name,
+                size,
+                context_length=context,
+                quantity=quantity or "step_time",
+                force=force,
             )
             for (name, size), context in product(models, context_lengths or [2048])
         ]
