@@ -125,7 +125,7 @@ def crossover_command(
     from allometry.errors import InputError
 
     check_picture(plot)
-    idle = {
+    idle: dict[str, dict[str, object]] = {
         "context": {"--context-lengths": context_lengths, "--quantity": quantity},
         "batch": {"--batch-sizes": batch_sizes},
     }
