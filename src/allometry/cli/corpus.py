@@ -111,12 +111,15 @@ def check_command(folder: Path, /, *, json: bool = False) -> int:
         Print one JSON document instead of a table.
     """
     from allometry.harness.corpus import check_corpus
+    from allometry.harness.corpus.manifest import BUILD_AGAIN
 
     rows = check_corpus(folder)
     emit(rows, as_json=json)
     bad = [row for row in rows if row["status"] != "ok"]
     for row in bad:
         stderr.print(f"{folder / row['file']}: {row['status']}", soft_wrap=True, markup=False)
+    if bad:
+        stderr.print(f"hint: {BUILD_AGAIN}", soft_wrap=True, markup=False)
     return 1 if bad else 0
 
 

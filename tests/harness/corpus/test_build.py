@@ -139,12 +139,16 @@ def test_a_damaged_shard_is_found_and_named(tmp_path, documents, capsys, harm):
         path.write_bytes(content if harm == "flip" else content[:-2])
     capsys.readouterr()
     assert main(["corpus", "check", str(folder)]) == 1
-    stderr = capsys.readouterr().err.strip()
-    assert len(stderr.splitlines()) == 1
-    assert path.name in stderr
+    named, hint = capsys.readouterr().err.splitlines()
+    assert path.name in named
+    assert hint.startswith("hint: Remove manifest.json")
     if harm != "flip":  # seen without reading everything
         with pytest.raises(InputError, match=path.name):
             TokenRow(folder, manifest, "train")
+    (folder / "manifest.json").unlink()
+    path.unlink(missing_ok=True)
+    build_corpus([documents], folder, options=OPTIONS)
+    assert {row["status"] for row in check_corpus(folder)} == {"ok"}
 
 
 def test_another_corpus_in_the_folder_is_refused(tmp_path, documents):

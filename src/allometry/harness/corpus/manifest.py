@@ -13,6 +13,10 @@ MANIFEST = "manifest.json"
 SPLITS = ("train", "validation")
 ITEM_BYTES = {"uint16": 2, "uint32": 4}
 
+BUILD_AGAIN = (
+    "Remove manifest.json and what is damaged; then the same allometry corpus build again."
+)
+
 SplitName = Literal["train", "validation"]
 
 
@@ -129,7 +133,8 @@ def read_manifest(folder: Path) -> Manifest:
         fields["inputs"] = tuple(document["inputs"])
         return Manifest(**fields)
     except (KeyError, TypeError) as error:
-        raise InputError(f"damaged manifest: {error}", where=str(path)) from error
+        what = f"damaged manifest: {type(error).__name__} {error}"
+        raise InputError(what, where=str(path), hint=BUILD_AGAIN) from error
 
 
 def manifest_sha256(folder: Path) -> str:

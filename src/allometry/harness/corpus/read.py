@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from allometry.errors import InputError
-from allometry.harness.corpus.manifest import ITEM_BYTES, Manifest, SplitName
+from allometry.harness.corpus.manifest import BUILD_AGAIN, ITEM_BYTES, Manifest, SplitName
 
 Tokens = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
 
@@ -40,8 +40,7 @@ class TokenRow:
             found = path.stat().st_size if path.is_file() else None
             if found != size:
                 state = "missing" if found is None else f"has {found} bytes, should have {size}"
-                hint = "Run allometry corpus check on the folder, and build it again."
-                raise InputError(f"damaged shard: {state}", where=str(path), hint=hint)
+                raise InputError(f"damaged shard: {state}", where=str(path), hint=BUILD_AGAIN)
             if size:
                 # A plain view: to slice a memmap costs more than to copy a window of it.
                 maps.append(np.asarray(np.memmap(path, dtype=dtype, mode="r")))
