@@ -104,6 +104,18 @@ def test_timings_of_two_devices_are_refused():
         fit_latency(table, law="roofline", device=DEVICE, sampler=LAPLACE)
 
 
+def test_what_a_table_without_a_data_sheet_does_not_tell_is_said():
+    table = simulate_latency(1).drop(columns="exact")
+    table = table[(table["architecture"] == "xlstm") & (table["batch_size"] < 64)]
+    status = np.where(np.arange(len(table)) == 0, "oom", "ok")
+    found = fit_latency(table.assign(status=status, dtype="int8"), law="roofline", sampler=LAPLACE)
+    said = " ".join(found.record.warnings)
+    assert "1 point(s) ran out of memory, whose size is not known" in said
+    assert "no data sheet of the device is known" in said
+    assert "dtype int8: weights and caches are counted in numbers of two bytes" in said
+    assert not found.record.bounded
+
+
 def test_memory_law_finds_the_factor_that_decided_what_fitted():
     table = latency_grid()
     table = table[table["quantity"] == "ttft"].reset_index(drop=True)

@@ -55,6 +55,15 @@ def test_points_out_of_memory_are_kept_apart():
     assert latency.out_of_memory["batch_size"].tolist() == [8]
 
 
+def test_points_out_of_memory_need_all_but_the_seconds():
+    broken = table(status=["ok", "oom", "oom"], seconds=[0.01, "OOM", None])
+    assert len(read_latency(broken).out_of_memory) == 2
+    with pytest.raises(InputError) as error:
+        read_latency(broken.assign(batch_size=[1, None, 8], prefill_length=[1, 1, -5]))
+    assert "batch_size is missing (row 1)" in str(error.value)
+    assert "0 or more, got -5 (row 2)" in str(error.value)
+
+
 def test_other_quantities_are_left_out_and_said():
     latency = read_latency(table(quantity=["ttft", "throughput", "step_time"]))
     assert [(e.row, e.reason) for e in latency.excluded] == [

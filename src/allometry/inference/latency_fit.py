@@ -120,29 +120,15 @@ def fit_latency(
     checked = timings if isinstance(timings, LatencyTable) else read_latency(timings)
     used = usable_rows(checked.table)
     _require_one_device(used.table, checked.source)
-    sheet = ceilings(used.table, device)
-    notes = []
+    known = ceilings(used.table, device)
+    units = device_units(used.table)
+    sheet = known or apparent_device(used.table, units=units)
     out_of_memory = checked.out_of_memory
-    if out_of_memory.empty:
-        notes.append("no point ran out of memory: the largest batch that fits follows the prior")
-    if sheet is None:
-        units = device_units(used.table)
-        sheet_used = apparent_device(used.table, units=units)
-        notes.append(
-            f"no data sheet of the device is known: shares are of the largest rates in the table, "
-            f"and {units} block(s) of work are taken to run at a time (device=, --device)"
-        )
-    else:
-        sheet_used = sheet
-    if odd := _other_widths(used.table):
-        notes.append(
-            f"dtype {', '.join(odd)}: weights and caches are counted in numbers of two bytes, so "
-            f"effective bandwidths are off by the ratio to the true width"
-        )
+    notes = _notes(used.table, len(out_of_memory), known=known is not None, units=units)
     groups = group_timings(used.table)
     candidates = latency_law_names() if law == "auto" else (law,)
     with jax.enable_x64(True):
-        work = table_work(used.table, sheet_used)
+        work = table_work(used.table, sheet)
         found: list[tuple[LatencyProgram, LatencyData, Mode]] = []
         for index, name in enumerate(candidates):
             if progress is not None:
@@ -150,10 +136,10 @@ def fit_latency(
             chosen = latency_law(name)
             program = LatencyProgram(
                 law=chosen,
-                structure=groups.structure(chosen, bounded=sheet is not None),
+                structure=groups.structure(chosen, bounded=known is not None),
                 linear=sampler.method == "nuts",
             )
-            data = latency_data(used.table, work, groups, chosen, bounded=sheet is not None)
+            data = latency_data(used.table, work, groups, chosen, bounded=known is not None)
             start = start_vector(program, data, groups, near)
             found.append((program, data, find_mode(start, program, data)))
         evidences = [_log_evidence(mode, program.size) for program, _, mode in found]
@@ -162,7 +148,7 @@ def fit_latency(
         memory = memory_draws(
             used.table,
             out_of_memory,
-            capacity=sheet_used.memory_bytes,
+            capacity=sheet.memory_bytes,
             architectures=groups.architectures,
             draws=chains.diverging.size,
             seed=seed,
@@ -181,8 +167,8 @@ def fit_latency(
         law=program.law.name,
         method=sampler.method,
         architectures=groups.architectures,
-        device=sheet_used,
-        bounded=sheet is not None,
+        device=sheet,
+        bounded=known is not None,
         law_evidence=dict(zip(candidates, evidences, strict=True)) if law == "auto" else {},
         convergence=convergence,
         source=Path(checked.source).name,
@@ -195,10 +181,27 @@ def fit_latency(
     return LatencyPosterior(idata=tree, record=record)
 
 
-def _other_widths(table: pd.DataFrame) -> list[str]:
-    """Number types that are not of 16 bits, the width that the accounting counts bytes with."""
-    names = sorted(set(table["dtype"].dropna().astype(str))) if "dtype" in table else []
-    return [name for name in names if not _SIXTEEN_BITS.search(name)]
+def _notes(table: pd.DataFrame, out_of_memory: int, *, known: bool, units: int) -> list[str]:
+    """What a table and its device do not tell."""
+    notes = []
+    if not out_of_memory:
+        notes.append("no point ran out of memory: the largest batch that fits follows the prior")
+    elif not known:
+        notes.append(
+            f"{out_of_memory} point(s) ran out of memory, whose size is not known: they say nothing"
+        )
+    if not known:
+        notes.append(
+            f"no data sheet of the device is known: shares are of the largest rates in the table, "
+            f"and {units} block(s) of work are taken to run at a time (device=, --device)"
+        )
+    types = sorted(set(table["dtype"].dropna().astype(str))) if "dtype" in table else []
+    if odd := [name for name in types if not _SIXTEEN_BITS.search(name)]:
+        notes.append(
+            f"dtype {', '.join(odd)}: weights and caches are counted in numbers of two bytes, so "
+            f"effective bandwidths are off by the ratio to the true width"
+        )
+    return notes
 
 
 def _log_evidence(mode: Mode, size: int) -> float:

@@ -185,19 +185,23 @@ def read_latency(
     table["architecture"] = table["architecture"].astype("object")
     table["status"] = _status(table)
     table, excluded = _known_rows(table)
-    out_of_memory = table[table["status"] == "oom"]
-    table = table[table["status"] == "ok"]
-    if table.empty:
+    ok = table["status"] == "ok"
+    if not ok.any():
         hint = f"quantity is one of {', '.join(QUANTITIES)}; status one of ok, oom."
         raise InputError("no row holds a usable timing", where=name, hint=hint)
-    broken = broken_rules(LATENCY, table, unreadable)
-    if broken:
+    cells = unreadable.pop("seconds", [])
+    if cells := [(row, cell) for row, cell in cells if ok.get(row, False)]:
+        unreadable["seconds"] = cells
+    # What ran out of memory has no time, so that nothing can be wrong with it.
+    timed = table.assign(seconds=table["seconds"].where(ok, 1.0))
+    if broken := broken_rules(LATENCY, timed, unreadable):
         hint = "Correct the rows; mark what ran out of memory with status oom, and give what the "
         hint += "tool did not record with fill= (--set), such as batch_size=1."
         raise InputError(broken, where=name, hint=hint)
+    out_of_memory, table = table[~ok].reset_index(drop=True), table[ok].reset_index(drop=True)
     return LatencyTable(
-        table=table.reset_index(drop=True),
-        out_of_memory=out_of_memory.reset_index(drop=True),
+        table=table,
+        out_of_memory=out_of_memory,
         source=name,
         sha256=digest,
         mapped=dict(mapping.canonical),
