@@ -342,4 +342,4 @@ def test_a_prior_that_was_set_aside_is_not_said_to_be_worth_runs():
     said = {a: _words(["other"], "law", 0.2, w, 160.0, 0.3) for a, w in weights.items()}
     assert "set aside" in said[0.9]
     assert "worth" not in said[0.9]
-    assert "worth about 1.6e+02 more runs" in said[0.1]
+    assert "worth about 160 more runs" in said[0.1]

@@ -125,7 +125,8 @@ def judge(
         advice.append("run more draws (--draws), or pool: fewer groups hold more runs each")
     if not min(bulk, tail) >= MIN_ESS:
         reasons.append(f"effective draws {min(bulk, tail):.0f} below {MIN_ESS:.0f}")
-        advice.append("run more draws (--draws)")
+        if rhat <= MAX_RHAT:  # else it is said already
+            advice.append("run more draws (--draws)")
     if tree_depth_hits > 0.01 * draws.shape[0] * draws.shape[1]:
         reasons.append(f"{tree_depth_hits} draws cut off at the largest tree")
         advice.append("the posterior is a ridge: use a law with fewer coefficients, or a prior")

@@ -21,11 +21,11 @@ from allometry.inference.imported import (
 from allometry.inference.importing import BoundPrior
 from allometry.inference.model import STUDENT_DF, RunArrays, expected_log_loss
 from allometry.inference.worth import (
-    MOST_RUNS,
     location_information,
     prior_precision,
     run_information,
     runs_worth,
+    worth_words,
 )
 from allometry.laws import Law, Point
 
@@ -162,9 +162,8 @@ def _words(
     if posterior[0] > CONFLICT_WEIGHT:  # then it is worth nothing to these runs
         return f"{text} is contradicted by the runs and was mostly set aside ({weight})"
     if worth is not None:
-        runs = f"more than {MOST_RUNS:.0g}" if worth >= MOST_RUNS else f"about {worth:.2g}"
         text += (
-            f" is worth {runs} more runs like these"
+            f" is worth {worth_words(worth)} more runs like these"
             if worth >= 1
             else " narrows a prediction at ten times the largest budget by less than one more run"
         )

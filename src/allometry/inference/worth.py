@@ -26,6 +26,19 @@ STUDENT_INFORMATION = (STUDENT_DF + 1) / (STUDENT_DF + 3)
 """Fisher information of the location of a Student-t over that of a normal of its scale."""
 
 
+def worth_words(runs: float) -> str:
+    """A worth in runs to two digits, as a plain number.
+
+    Examples
+    --------
+    >>> worth_words(9.42), worth_words(176.0), worth_words(2 * MOST_RUNS)
+    ('about 9.4', 'about 180', 'more than 100,000')
+    """
+    if runs >= MOST_RUNS:
+        return f"more than {MOST_RUNS:,.0f}"
+    return f"about {float(f'{runs:.2g}'):,.10g}"
+
+
 def _gradients(
     law: Law, theta: Float[Array, " k"], point: Point
 ) -> tuple[Float[Array, "point k"], Float[Array, " point"]]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from allometry.inference.import_report import ImportOutcome
 from allometry.inference.importing import BoundPrior, ImportingStudy
+from allometry.inference.worth import worth_words
 from allometry.laws import Law
 from allometry.observations import Runs
 from allometry.priors.library import library_prior
@@ -77,7 +78,7 @@ def _fate(outcome: ImportOutcome) -> str:
     if outcome.conflict:
         fate = "contradicted by the runs"
     elif worth is not None:
-        fate = f"worth about {worth:.2g} more runs" if worth >= 1 else "worth less than one run"
+        fate = f"worth {worth_words(worth)} more runs" if worth >= 1 else "worth less than one run"
     before, after = outcome.prior_weights[0], outcome.posterior_weights[0]
     weights = f"weight of the vague part {before:.2g} before and {after:.2g} after the runs"
     return f"{outcome.about} {fate} ({weights})"
