@@ -117,6 +117,18 @@ def test_crossover_is_of_contexts_or_of_batches(fitted_latency_file, tmp_path, c
     assert "batch_size_median" in json.loads(capsys.readouterr().out)[0]
 
 
+def test_largest_batch_falls_with_context_and_grows_with_memory(fitted_latency_file, capsys):
+    argv = ["latency", "largest-batch", str(fitted_latency_file), "--architecture", "transformer"]
+    grid = ["--params", "1.4e9", "--context-lengths", "2048", "16384", "--json"]
+    found = {}
+    for device in ([], ["--device", "h200"]):  # of 40 and 141 GB
+        assert main([*argv, *grid, *device]) == 0
+        rows = json.loads(capsys.readouterr().out)
+        found[bool(device)] = [row["batch_size_median"] for row in rows]
+    assert found[False][0] > found[False][1] > 0
+    assert all(more > few for few, more in zip(found[False], found[True], strict=True))
+
+
 def test_break_even_gives_a_context_for_each_batch(fitted_file, fitted_latency_file, capsys):
     argv = ["latency", "break-even", str(fitted_file), str(fitted_latency_file)]
     options = ["--pair", "transformer", "xlstm", "--params", "4e8", "--batch-sizes", "1", "64"]
@@ -132,6 +144,11 @@ def test_break_even_gives_a_context_for_each_batch(fitted_file, fitted_latency_f
     ("argv", "says"),
     [
         (["crossover", "FIT", "--architecture", "mamba", "--params", "1e8"], "mamba"),
+        (
+            ["largest-batch", "FIT", "--architecture", "mamba", "--params", "1e8",
+             "--context-lengths", "1"],
+            "timed: transformer, xlstm",
+        ),
         (["crossover", "FIT", "--architecture", "xlstm", "--params", "0"], "params"),
         (
             ["crossover", "FIT", "--architecture", "xlstm", "--params", "1e8", "--of", "batch",

@@ -101,6 +101,11 @@ SUBCOMMANDS: tuple[tuple[str, str, str, tuple[tuple[str, str, str], ...]], ...] 
                 "Context beyond which one is faster at equal loss.",
             ),
             (
+                "largest-batch",
+                "latency_decide:largest_batch_command",
+                "Largest batch that fits the memory.",
+            ),
+            (
                 "cost",
                 "latency_cost:cost_command",
                 "Device-hours or money of training and serving.",

@@ -1,4 +1,4 @@
-"""``allometry latency``: frontier, crossover, break-even."""
+"""``allometry latency``: frontier, crossover, break-even, largest-batch."""
 
 from pathlib import Path
 from typing import Literal
@@ -225,3 +225,56 @@ def break_even_command(
 
         write_picture(draw_crossover(table), plot)
     return answered(table, as_json=json)
+
+
+def largest_batch_command(
+    posterior: Path,
+    *,
+    architecture: Words,
+    params: Numbers,
+    context_lengths: Whole,
+    device: str | None = None,
+    force: bool = False,
+    json: bool = False,
+) -> int:
+    """Largest batch that fits the device's memory, prompts included.
+
+    Points that ran out of memory tell it; without them the interval is that of the prior.
+
+    Parameters
+    ----------
+    posterior
+        File written by ``allometry latency fit``.
+    architecture
+        One or more architectures that were timed.
+    params
+        Sizes; the timed model of that many params is taken, or the family's shape.
+    context_lengths
+        Tokens of the prompt of each sequence.
+    device
+        Another device, by name: its memory is taken.
+    force
+        Answer although the fit did not converge.
+    json
+        Print one JSON document.
+    """
+    from itertools import product
+
+    import pandas as pd
+
+    from allometry.decisions.serving import largest_batch
+
+    sheet = device_named(device)
+    loaded = loaded_timings(posterior)
+    loaded.require_converged(force=force)
+    rows = [
+        largest_batch(
+            loaded,
+            name,
+            size,
+            context_length=context,
+            memory_bytes=None if sheet is None else sheet.memory_bytes,
+        )
+        for name, size, context in product(architecture, params, context_lengths)
+    ]
+    return answered(pd.concat(rows, ignore_index=True), as_json=json)

@@ -43,10 +43,11 @@ def largest_batch(
     InputError
         If the device's memory is not known.
     """
+    latency.architecture_index(architecture)
     capacity = latency.record.device.memory_bytes if memory_bytes is None else memory_bytes
     if not np.isfinite(capacity):
         what = f"the memory of {latency.record.device.name} is not known"
-        raise InputError(what, where="largest_batch", hint="Give memory_bytes=.")
+        raise InputError(what, where="largest_batch", hint="Give memory_bytes= (--device).")
     batches = np.unique(np.geomspace(1, largest, 400).round().astype(np.int64))
     points = family_points(architecture, [params], context_length, batches, "ttft")
     fits = fits_memory(latency, points, capacity)
