@@ -22,7 +22,7 @@ from allometry.inference.coordinates import (
 )
 from allometry.inference.hessian import arrow_hessian, dense_hessian
 from allometry.inference.mode import evaluator, every_nth, find_mode
-from allometry.inference.spreads import held_spreads, learned_spreads
+from allometry.inference.spreads import held_levels, learned_levels
 from allometry.inference.start import starts
 from allometry.inference.whitening import arrow_whitening, dense_whitening
 from allometry.laws import get_law
@@ -160,7 +160,7 @@ def test_many_groups_learn_their_spread_by_its_marginal_mode():
         data = Data(runs=runs, priors=default_priors(law).arrays(), centred=centred)
         mode = find_mode(starts(program, data, count=1, seed=0)[0], program, data)
         sites = split(jnp.asarray(mode.x), program.structure)
-        again = learned_spreads(mode.x, mode.whitening, program, data)
+        again = learned_levels(mode.x, mode.whitening, program, data)
     assert mode.gradient < 1.0
     log_spread = np.asarray(sites["log_spread"])
     of_E = list(law.names).index("log_E")
@@ -168,7 +168,7 @@ def test_many_groups_learn_their_spread_by_its_marginal_mode():
     assert log_spread[of_E] == pytest.approx(np.log(spread), abs=0.45)
     # Coefficients that do not differ are learned to differ little, but not by the factor of e^8.
     assert np.abs(log_spread - np.log(data.priors.between)).max() < 2.5
-    held = held_spreads(program)
+    held = held_levels(program, data)
     assert np.abs(again - mode.x)[held].max() < 0.3  # settled
     assert again[~held][: len(sites["mean"])] == pytest.approx(mode.x[~held][: len(sites["mean"])])
 

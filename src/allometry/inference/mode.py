@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from allometry.inference.coordinates import Data, Density, Program
 from allometry.inference.hessian import Arrow, Evaluate, arrow_hessian, dense_hessian
-from allometry.inference.spreads import held_spreads, learned_spreads
+from allometry.inference.spreads import held_levels, learned_levels
 from allometry.inference.whitening import Whitening, arrow_whitening, dense_whitening
 
 LANES = 16
@@ -94,10 +94,10 @@ def find_mode(
     if not isinstance(program, Program):
         held = np.zeros(program.size, dtype=bool)
         return _newton(start, evaluator(program, data), held, iterations)[0]
-    held = held_spreads(program)
+    held = held_levels(program, data)
     for _ in range(SPREAD_ROUNDS if settle and held.any() else 0):
         mode, free = _climb(start, program, data, held, ROUGH_CLIMB)
-        start = learned_spreads(mode.x, free, program, data)
+        start = learned_levels(mode.x, free, program, data)
         if np.abs(start - mode.x)[held].max() < SETTLED:
             break
     return _climb(start, program, data, held, iterations)[0]

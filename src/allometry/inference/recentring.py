@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from allometry.inference.coordinates import Data, Program, split
 from allometry.inference.mode import DENSE_LIMIT, find_mode
+from allometry.inference.noise_level import is_thin
 from allometry.inference.start import starts
 
 LEAST_RUNS = 3
@@ -26,14 +27,18 @@ def centred_where_precise(
 ) -> Data:
     """The data with groups of few but precise runs sampled around their own runs as well."""
     geometry, centred = program.law.geometry, np.asarray(data.centred)
-    if geometry is None or not program.structure.pooled or program.size > DENSE_LIMIT:
+    if geometry is None or not program.structure.pooled:
+        return data
+    if program.size > DENSE_LIMIT and not is_thin(program, data):
         return data
     few = (runs_per_group >= LEAST_RUNS) & ~centred[: geometry.unmoved].all(axis=0)
     if not few.any():
         return data
-    (start,) = starts(program, data, count=1, seed=seed)
-    mode = find_mode(start, program, data)
-    if np.exp(float(split(mode.x, program.structure)["log_noise"])) > PRECISE:
-        return data
     moved = np.arange(len(centred))[:, None] < geometry.unmoved
-    return replace(data, centred=jnp.asarray(centred | (moved & few)))
+    around_runs = replace(data, centred=jnp.asarray(centred | (moved & few)))
+    # Of many thin groups the noise is learned, which takes coordinates that suit little of it.
+    tried = around_runs if is_thin(program, data) else data
+    (start,) = starts(program, tried, count=1, seed=seed)
+    mode = find_mode(start, program, tried)
+    noise = np.exp(float(split(mode.x, program.structure)["log_noise"]))
+    return around_runs if noise <= PRECISE else data

@@ -20,7 +20,7 @@ from allometry.inference.importance import Weighed
 from allometry.inference.laplace import ADAPTED_SIZE, laplace_draws, log_posteriors
 from allometry.inference.mode import DENSE_LIMIT, Mode, evaluator, every_nth, find_mode
 from allometry.inference.nuts import MAX_TREE_DEPTH, ChainDraws, sample
-from allometry.inference.spreads import held_spreads
+from allometry.inference.spreads import held_levels
 from allometry.inference.start import starts
 from allometry.inference.surrogate import MANY_RUNS, surrogate_draws
 
@@ -108,7 +108,7 @@ def climb_and_draw(
         return _thinned_first([first, *others], program, data, sampler, seed, progress)
     _require_density([first, *others], program, data)
 
-    held = held_spreads(program)
+    held = held_levels(program, data)
 
     def climb(place: npt.NDArray[np.float64]) -> Mode:
         with jax.enable_x64(True):  # the switch is one of the thread's

@@ -9,6 +9,7 @@ approximation at the held spreads.
 
 from functools import partial
 from math import prod
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,10 +19,8 @@ from jaxtyping import Array, Float
 
 from allometry.inference.coordinates import Data, Density, Program, from_sites, to_sites
 from allometry.inference.model import SPREAD_LOG_SD, group_location, site_shapes
+from allometry.inference.noise_level import CLIMBED_LEVELS, NOISE, is_thin, learned_noise
 from allometry.inference.whitening import Whitening
-
-CLIMBED_SPREADS = 8
-"""Groups up to which the climb moves the spreads as any other coordinate."""
 
 DRAWS = 64
 """Of the Gaussian approximation: with more than eight groups, errors of 3 % in a spread at most."""
@@ -29,24 +28,27 @@ DRAWS = 64
 Values = npt.NDArray[np.float64]
 
 
-def held_spreads(program: Density) -> npt.NDArray[np.bool_]:
-    """Coordinates that the climb leaves at their start: spreads between many groups."""
-    if not isinstance(program, Program) or program.structure.n_groups <= CLIMBED_SPREADS:
+def held_levels(program: Density, data: Any) -> npt.NDArray[np.bool_]:
+    """Coordinates that the climb leaves where they are: spreads between many groups.
+
+    Where these groups are thin, the noise as well.
+    """
+    if not isinstance(program, Program) or program.structure.n_groups <= CLIMBED_LEVELS:
         return np.zeros(program.size, dtype=bool)
-    spreads = ("log_spread", "log_parent_spread")
+    names = ("log_spread", "log_parent_spread", *(NOISE if is_thin(program, data) else ()))
     shapes = site_shapes(program.structure)
-    return np.concatenate([np.full(prod(shape), name in spreads) for name, shape in shapes.items()])
+    return np.concatenate([np.full(prod(shape), name in names) for name, shape in shapes.items()])
 
 
-def learned_spreads(x: Values, whitening: Whitening, program: Program, data: Data) -> Values:
-    """One EM step: x with its spreads moved, everything else where it is in the model's sites.
+def learned_levels(x: Values, whitening: Whitening, program: Program, data: Data) -> Values:
+    """One EM step: x with its held sites moved, the others where they are in the model's sites.
 
-    `x` is the mode at the held spreads, and `whitening` (which does not move them) the Gaussian
+    `x` is the mode at what is held, and `whitening` (which does not move them) the Gaussian
     approximation there.
     """
     z = np.random.default_rng(7).normal(size=(DRAWS, program.size))
     points = whitening.apply(z)
-    held = held_spreads(program)
+    held = held_levels(program, data)
     points[:, held] = x[held]
     squares = jax.tree.map(np.asarray, _squares(points, program, data))
     centre = np.log(np.asarray(data.priors.between))
@@ -54,6 +56,8 @@ def learned_spreads(x: Values, whitening: Whitening, program: Program, data: Dat
         name: np.array([_mode(row, prior) for row, prior in zip(by_row, centre, strict=True)])
         for name, by_row in squares.items()
     }
+    if is_thin(program, data):
+        found |= learned_noise(points, program, data)
     sites, _ = to_sites(jnp.asarray(x), program, data)
     moved = sites | {name: jnp.asarray(value) for name, value in found.items()}
     return np.asarray(from_sites(moved, program, data))

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 from allometry.inference.coordinates import Data, Program, split
 from allometry.inference.imported import toward_imported
 from allometry.inference.model import RunArrays, site_shapes
+from allometry.inference.noise_level import is_thin
 
 Vector = npt.NDArray[np.float64]
 
@@ -28,6 +29,8 @@ def starts(program: Program, data: Data, *, count: int, seed: int) -> list[Vecto
     mean and the second at that of the default prior.
     """
     slopes, residual = _regression(data.runs, program.structure.n_groups)
+    if is_thin(program, data):
+        residual = np.exp(np.asarray(data.priors.noise)[0])
     first = np.asarray(_start(program, data, slopes, residual))
     rng = np.random.default_rng([seed, 1])
     found = [first]
