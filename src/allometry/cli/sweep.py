@@ -58,7 +58,7 @@ def run_command(
     address
         Of the Ray cluster; default: the one of RAY_ADDRESS, else a new one here.
     option
-        Parameter of the Slurm jobs, as submitit names it: ``slurm_partition=gpu``.
+        Parameter of the Slurm jobs, as submitit names it: ``slurm_partition=gpu timeout_min=720``.
     setting
         Field of every run's training: ``schedule=wsd validation_tokens=65536``.
     logger

@@ -136,7 +136,12 @@ def train_command(
     with contextlib.ExitStack() as stack:
         loggers = [stack.enter_context(open_logger(name, run, output)) for name in logger or []]
         show = stack.enter_context(progress_bar(steps=run.steps, console=stderr))
-        result = train(run, output, progress=show, loggers=loggers)
+        try:
+            result = train(run, output, progress=show, loggers=loggers)
+        except KeyboardInterrupt:
+            said = "stopped; the same command goes on from the last checkpoint"
+            stderr.print(said, markup=False)
+            raise
     emit(result.to_json(), as_json=json)
     return 1 if result.diverged else 0
 

@@ -2,7 +2,7 @@ import pandas as pd
 import pytest
 
 from allometry.errors import InputError, KernelError
-from allometry.harness.sweep import SlurmExecutor, collect_sweep, run_sweep
+from allometry.harness.sweep import SlurmExecutor, SweepStatus, collect_sweep, run_sweep
 from allometry.harness.sweep.slurm import SweepJob
 from allometry.harness.sweep.worker import work
 
@@ -44,3 +44,11 @@ def test_options_that_slurm_does_not_know_are_one_line(make_sweep):
     executor = SlurmExecutor(cluster="debug", options={"no_such_option": 1})
     with pytest.raises(InputError, match="Slurm refuses"):
         run_sweep(make_sweep(), executor)
+    with pytest.raises(InputError, match='Slurm refuses: Parameter "mem_gb" expected type'):
+        run_sweep(make_sweep(), SlurmExecutor(cluster="debug", options={"mem_gb": "much"}))
+
+
+def test_an_option_takes_the_place_of_what_a_job_gets_otherwise(make_sweep):
+    folder = make_sweep()
+    run_sweep(folder, SlurmExecutor(cluster="debug", options={"timeout_min": 30}))
+    assert (SweepStatus(folder).table().state == "finished").all()

@@ -35,7 +35,7 @@ class SlurmExecutor(Executor):
     gpus : int
         GPUs a job; CPUs are the sweep's threads.
     options : dict
-        Further parameters of submitit, such as ``slurm_partition``.
+        Parameters of submitit, such as ``slurm_partition``; those above give way to them.
     cluster : {"slurm", "local", "debug"}
         ``local`` runs the jobs as processes here, ``debug`` inside this one.
     """
@@ -49,6 +49,15 @@ class SlurmExecutor(Executor):
     def __post_init__(self) -> None:
         require_workers(self.workers, least=1)
 
+    def _parameters(self, threads: int) -> dict[str, Any]:
+        own = {
+            "name": "allometry-sweep",
+            "timeout_min": self.minutes,
+            "cpus_per_task": max(1, threads),
+            "gpus_per_node": self.gpus,
+        }
+        return {**own, **self.options}
+
     def execute(self, folder: SweepFolder, *, watch: Watch) -> None:
         """See `Executor.execute`."""
         try:
@@ -59,17 +68,11 @@ class SlurmExecutor(Executor):
         jobs_folder = folder.path / "slurm"
         try:
             executor = submitit.AutoExecutor(folder=jobs_folder, cluster=self.cluster)
-            executor.update_parameters(
-                name="allometry-sweep",
-                timeout_min=self.minutes,
-                cpus_per_task=max(1, folder.config().threads),
-                gpus_per_node=self.gpus,
-                **self.options,
-            )
+            executor.update_parameters(**self._parameters(folder.config().threads))
             with executor.batch():
                 task = SweepJob(str(folder.path.resolve()))
                 jobs = [executor.submit(task) for _ in range(self.workers)]
-        except (RuntimeError, ValueError, NameError, TypeError) as error:
+        except (RuntimeError, ValueError, NameError, TypeError, AssertionError) as error:
             raise InputError(f"Slurm refuses: {' '.join(str(error).split())}") from error
         try:
             while not all(job.done() for job in jobs):
