@@ -1,5 +1,6 @@
 import io
 import json
+import math
 import sys
 
 import pytest
@@ -7,7 +8,7 @@ from rich.console import Console
 
 from allometry.cli import main
 from allometry.errors import InputError
-from allometry.harness.training import train
+from allometry.harness.training import progress, train
 from allometry.harness.training.loggers import open_logger
 from allometry.harness.training.progress import progress_bar
 
@@ -36,6 +37,19 @@ def test_the_bar_shows_loss_speed_and_time_left(tmp_path, config):
     assert f"val {result.loss:.4f}" in text
     assert "tokens/s MFU" in text
     assert "0:00:00 left" in text
+
+
+@pytest.mark.parametrize(("seconds", "steps"), [(0.0, [8, 16, 24]), (math.inf, [])])
+def test_without_a_terminal_there_is_a_line_now_and_then(
+    tmp_path, config, monkeypatch, seconds, steps
+):
+    monkeypatch.setattr(progress, "_PLAIN_SECONDS", seconds)
+    out = io.StringIO()
+    with progress_bar(steps=24, console=Console(file=out, width=20)) as show:
+        train(config(log_steps=8), tmp_path / "run", progress=show)
+    lines = out.getvalue().splitlines()
+    assert [line.split(" loss ")[0] for line in lines] == [f"step {k}/24" for k in steps]
+    assert all("tokens/s MFU" in line for line in lines)
 
 
 def test_a_tracker_gets_every_row_through_its_own_client(tmp_path, config, monkeypatch):

@@ -1,6 +1,7 @@
 """A live line for a training run on stderr: loss, tokens a second, MFU and time left."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -8,10 +9,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from allometry.harness.training.result import Listener, StepReport
 
+_PLAIN_SECONDS = 60.0
+
 
 @contextmanager
 def progress_bar(*, steps: int, console: Console | None = None) -> Iterator[Listener]:
-    """Show a progress bar, on a terminal only; gives the listener to hand to `train`.
+    """Show a progress bar, or a line a minute where there is no terminal.
+
+    Gives the listener to hand to `train`.
 
     Parameters
     ----------
@@ -27,18 +32,40 @@ def progress_bar(*, steps: int, console: Console | None = None) -> Iterator[List
         TextColumn("{task.description}"),
     )
     console = console or Console(stderr=True)
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+    describe = _describer()
+    if not console.is_terminal:
+        last = time.monotonic()
+
+        def line(report: StepReport) -> None:
+            nonlocal last
+            said = f"step {report.step}/{report.steps} {describe(report)}"
+            if time.monotonic() - last >= _PLAIN_SECONDS:
+                last = time.monotonic()
+                console.print(said, soft_wrap=True, markup=False, highlight=False)
+
+        yield line
+        return
+    with Progress(*columns, console=console) as bar:
         task = bar.add_task("starting", total=steps)
-        validation = "-"
 
         def show(report: StepReport) -> None:
-            nonlocal validation
-            if report.val_loss is not None:
-                validation = f"{report.val_loss:.4f}"
-            line = _line(report, validation)
-            bar.update(task, total=report.steps, completed=report.step, description=line)
+            said = describe(report)
+            bar.update(task, total=report.steps, completed=report.step, description=said)
 
         yield show
+
+
+def _describer() -> Callable[[StepReport], str]:
+    # Keeps the last validation loss: most rows have none.
+    validation = "-"
+
+    def describe(report: StepReport) -> str:
+        nonlocal validation
+        if report.val_loss is not None:
+            validation = f"{report.val_loss:.4f}"
+        return _line(report, validation)
+
+    return describe
 
 
 def _line(report: StepReport, validation: str) -> str:
