@@ -9,6 +9,9 @@ from allometry.cli.output import emit, stderr
 from allometry.errors import InputError
 from allometry.files import check_folder
 
+_PLAIN_SECONDS = 60.0
+"""Between lines of progress where there is no terminal."""
+
 
 def build_command(
     inputs: Annotated[list[Path] | None, Parameter(name="INPUTS", negative=())] = None,
@@ -141,6 +144,7 @@ def _summary(folder: Path) -> dict[str, Any]:
 
 
 def _progress() -> Any:
+    import time
     from contextlib import contextmanager
 
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -148,12 +152,17 @@ def _progress() -> Any:
     @contextmanager
     def bar() -> Any:
         columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-        quiet = not stderr.is_terminal
-        with Progress(*columns, console=stderr, transient=True, disable=quiet) as progress:
+        plain, last = not stderr.is_terminal, time.monotonic()
+        with Progress(*columns, console=stderr, transient=True, disable=plain) as progress:
             task = progress.add_task("reading", total=None)
 
             def report(stage: str, characters: int) -> None:
-                progress.update(task, description=f"{stage}: {characters / 1e6:,.1f} M characters")
+                nonlocal last
+                said = f"{stage}: {characters / 1e6:,.1f} M characters"
+                progress.update(task, description=said)
+                if plain and time.monotonic() - last >= _PLAIN_SECONDS:
+                    last = time.monotonic()
+                    stderr.print(said, markup=False, highlight=False)
 
             yield report
 

@@ -117,6 +117,17 @@ def test_a_worker_that_is_killed_is_one_line_and_the_build_goes_on_later(
     assert contents(folder) == contents(tmp_path / "whole")
 
 
+def test_without_a_terminal_a_build_says_a_line_now_and_then(
+    tmp_path, documents, capsys, monkeypatch
+):
+    monkeypatch.setattr("allometry.cli.corpus._PLAIN_SECONDS", 0.0)
+    build = ["corpus", "build", str(documents), "--tokenizer", "bytes", "-o", str(tmp_path / "c")]
+    assert main([*build, "--part-characters", "40000"]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) >= 2
+    assert all(line.startswith("encoding: 0.") for line in lines)
+
+
 def test_a_build_goes_on_from_the_parts_it_has(tmp_path, documents, monkeypatch):
     build_corpus([documents], tmp_path / "c", options=OPTIONS)
     before = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "c").glob("*.bin")}
