@@ -154,3 +154,21 @@ def test_the_command_says_it_in_one_line_and_can_be_told_not_to(tmp_path, capsys
     captured = capsys.readouterr()
     assert "library prior" not in captured.err
     assert json.loads(captured.out)["imported"] == []
+
+
+def test_a_prior_that_was_asked_for_and_made_from_these_runs_is_used_with_a_warning(
+    tmp_path, capsys
+):
+    table, prior, output = (tmp_path / name for name in ("runs.csv", "own.json", "fit.nc"))
+    study(8).to_csv(table, index=False)
+    known = TYPICAL.provenance | {"sha256": read_runs(table).sha256}
+    replace(TYPICAL, name="own", provenance=known).save(prior)
+    quick = ["--method", "laplace", "--chains", "2", "--draws", "200", "--json"]
+    main(
+        ["fit", str(table), "-o", str(output), "--prior", str(prior), "--prior", "typical", *quick]
+    )
+    captured = capsys.readouterr()
+    told = "prior own: it was made from this table: runs that both have count twice"
+    assert captured.err.count("count twice") == captured.err.count(told) == 1
+    for warnings in (json.loads(captured.out)["warnings"], Posterior.load(output).record.warnings):
+        assert [w for w in warnings if "count twice" in w] == [told]

@@ -114,6 +114,7 @@ def fit_command(
     from allometry.laws import get_law
     from allometry.observations import read_runs
     from allometry.priors import LibraryPriorWarning, PriorUse, find_prior, library_line
+    from allometry.priors.sources import shared_source
     from allometry.priors.use import VAGUE
 
     check_output(output, POSTERIOR_FORMATS)
@@ -177,7 +178,16 @@ def fit_command(
             "prior_level": prior_level,
             "bytes_per_token": bytes_per_token,
         }
-    record = replace(posterior.record, settings=posterior.record.settings | asked)
+    twice = [
+        f"prior {use.file.name}: {shared}: runs that both have count twice"
+        for use in imported
+        if (shared := shared_source(use.file, checked))
+    ]
+    record = replace(
+        posterior.record,
+        settings=posterior.record.settings | asked,
+        warnings=(*posterior.record.warnings, *twice),
+    )
     posterior = replace(posterior, record=record)
     posterior.save(output)
     convergence = record.convergence
