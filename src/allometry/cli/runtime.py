@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -11,6 +12,9 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 
 from allometry.cli.output import stderr
 from allometry.errors import InputError
+
+PLAIN_SECONDS = 60.0
+"""Between lines of progress where there is no terminal."""
 
 
 def prepare_jax() -> None:
@@ -50,7 +54,11 @@ def import_law(module: str, *, where: str = "--law-module") -> None:
 
 @contextmanager
 def stages() -> Iterator["StageBar"]:
-    """A progress bar on stderr for functions that tell their stages."""
+    """Progress of functions that tell their stages, on stderr.
+
+    A bar, or a line a minute where there is no terminal.
+    """
+    plain = not stderr.is_terminal
     with Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -58,17 +66,23 @@ def stages() -> Iterator["StageBar"]:
         TimeElapsedColumn(),
         console=stderr,
         transient=True,
+        disable=plain,
     ) as progress:
-        yield StageBar(progress)
+        yield StageBar(progress, plain=plain)
 
 
 class StageBar:
     """Shows what is being done and how far it is; pass it as ``progress=``."""
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: Progress, *, plain: bool) -> None:
         self._progress = progress
+        self._plain, self._last = plain, time.monotonic()
         self._task = progress.add_task("reading", total=None)
 
     def __call__(self, what: str, done: int, total: int) -> None:
         """Show a stage; a total of zero means that its length is unknown."""
         self._progress.update(self._task, description=what, completed=done, total=total or None)
+        if self._plain and time.monotonic() - self._last >= PLAIN_SECONDS:
+            self._last = time.monotonic()
+            far = f" ({done} of {total})" if total else ""
+            stderr.print(f"{what}{far}", soft_wrap=True, markup=False, highlight=False)
