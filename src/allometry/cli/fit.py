@@ -1,13 +1,17 @@
 """``allometry fit``."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from allometry.cli.asking import POSTERIOR_FORMATS, Seed, check_output
 from allometry.cli.pairs import parse_pairs
+
+if TYPE_CHECKING:
+    from allometry.inference import Posterior
+    from allometry.inference.record import Record
 
 
 def fit_command(
@@ -99,21 +103,20 @@ def fit_command(
         Print one JSON document.
     """
     import warnings
-    from dataclasses import asdict, replace
+    from dataclasses import replace
 
-    from allometry.cli.output import emit, stderr
+    from allometry.cli.output import emit
     from allometry.cli.runtime import import_law, prepare_jax, stages
     from allometry.inference import (
         NO_OFF_VALLEY,
         Sampler,
         default_priors,
         fit,
-        group_names,
     )
     from allometry.inference.holdout import without_largest
     from allometry.laws import get_law
     from allometry.observations import read_runs
-    from allometry.priors import LibraryPriorWarning, PriorUse, find_prior, library_line
+    from allometry.priors import LibraryPriorWarning, PriorUse, find_prior
     from allometry.priors.sources import shared_source
     from allometry.priors.use import VAGUE
 
@@ -190,22 +193,45 @@ def fit_command(
     )
     posterior = replace(posterior, record=record)
     posterior.save(output)
-    convergence = record.convergence
+    _tell_outcome(record, own_prior=bool(prior))
+    answer = {"posterior": str(output)} | _answer(posterior)
+    short = {
+        "excluded": len(record.excluded),
+        "imported": [outcome.words for outcome in record.imported],
+    }
+    emit(answer | ({"settings": record.settings} if json else short), as_json=json)
+    return 0 if record.convergence.converged else 1
+
+
+def _tell_outcome(record: "Record", *, own_prior: bool) -> None:
+    """Print on stderr what stands but may surprise, and a verdict that is a no."""
+    from allometry.cli.output import stderr
+    from allometry.priors import library_line
+
     for warning in record.warnings:
         stderr.print(f"warning: {warning}", markup=False, highlight=False)
     if line := library_line(record.imported):
         stderr.print(line, markup=False, highlight=False, soft_wrap=True)
-    for outcome in record.imported if prior else ():
+    for outcome in record.imported if own_prior else ():
         for line in (*outcome.notes, outcome.words):
             stderr.print(line, markup=False, highlight=False)
+    convergence = record.convergence
     if not convergence.converged:
         reasons, advice = "; ".join(convergence.reasons), "; ".join(convergence.advice)
         stderr.print(f"not converged: {reasons}\nhint: {advice}", markup=False, highlight=False)
-    answer = {
-        "posterior": str(output),
+
+
+def _answer(posterior: "Posterior") -> dict[str, Any]:
+    """What a fit came to, as JSON types."""
+    from dataclasses import asdict
+
+    from allometry.inference import group_names
+
+    record, convergence = posterior.record, posterior.record.convergence
+    return {
         "law": record.law,
         "method": record.method,
-        "runs": len(checked.table),
+        "runs": posterior.idata["constant_data"].sizes["run"],
         "excluded": [{"row": e["row"], "reason": e["reason"]} for e in record.excluded],
         "warnings": list(record.warnings),
         "groups": list(group_names(posterior)),
@@ -219,12 +245,6 @@ def fit_command(
             "seconds": convergence.seconds,
         },
     }
-    short = {
-        "excluded": len(record.excluded),
-        "imported": [outcome.words for outcome in record.imported],
-    }
-    emit(answer | ({"settings": record.settings} if json else short), as_json=json)
-    return 0 if convergence.converged else 1
 
 
 def _require_no(given: dict[str, bool]) -> None:
