@@ -1,11 +1,15 @@
 """Break-even, lifetime and repeated data against closed forms and brute force."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 from losses import loss_at
 
-from allometry.accounting import decode_flops, preset
+from allometry.accounting import VOCAB_SIZE, decode_flops, preset
+from allometry.cli.asking import STUDY_VOCAB
 from allometry.decisions import (
     UnseenGroupWarning,
     break_even_budget,
@@ -17,7 +21,8 @@ from allometry.decisions import (
     repeated,
 )
 from allometry.decisions.breakeven import crossing
-from allometry.decisions.demand import serving_flops
+from allometry.decisions.buildable import NoShapeWarning
+from allometry.decisions.demand import WIDEST, searched_sizes, serving_flops
 from allometry.errors import InputError
 
 ONE = {"architecture": "xlstm", "context_length": 1024}
@@ -172,3 +177,28 @@ def test_shapes_to_build_are_near_and_lose_little(fitted):
     assert named["d_model"] % 16 == 0
     with pytest.raises(InputError, match="no shapes are known"):
         nearest_shapes(pd.DataFrame({"architecture": ["mamba"], "params_median": [1e9]}))
+
+
+def test_a_size_that_no_shape_is_near_to_has_none_and_a_smaller_vocabulary_has_smaller_shapes():
+    table = pd.DataFrame({"architecture": ["transformer", "xlstm"], "params_median": [4e5, 4e5]})
+    with pytest.warns(NoShapeWarning, match="a smaller vocabulary"):
+        none = nearest_shapes(table)
+    assert none[["buildable_params", "d_model"]].isna().all(axis=None)
+    bytes_read = nearest_shapes(table, vocab_size=256)
+    assert np.allclose(bytes_read["buildable_params"], 4e5, rtol=0.35)
+    with pytest.warns(NoShapeWarning, match="is left out$"):  # none so large either
+        nearest_shapes(table.assign(params_median=1e14))
+
+
+def test_the_command_line_knows_the_vocabulary_of_the_accounting():
+    assert STUDY_VOCAB == VOCAB_SIZE
+
+
+def test_sizes_are_searched_far_below_those_of_a_study_of_tiny_models(fitted):
+    assert searched_sizes(fitted, 5)[[0, -1]] == pytest.approx(WIDEST)
+    tree = fitted.idata.copy()
+    data = tree["constant_data"].to_dataset()
+    tree["constant_data"] = xr.DataTree(data.assign(params=data["params"] * 1e-4))
+    tiny = replace(fitted, idata=tree)
+    smallest = float(tree["constant_data"]["params"].min())
+    assert searched_sizes(tiny, 5)[0] < smallest / 10 < WIDEST[0]

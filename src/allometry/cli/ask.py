@@ -7,9 +7,11 @@ from cyclopts import Parameter
 
 from allometry.cli.asking import (
     EVERY_GROUP,
+    STUDY_VOCAB,
     Budgets,
     Cost,
     Groups,
+    VocabSize,
     answered,
     check_picture,
     notes,
@@ -63,6 +65,7 @@ def allocate_command(
     groups: Groups = EVERY_GROUP,
     cost: Cost | None = None,
     buildable: Annotated[bool, Parameter(negative=())] = False,
+    vocab_size: VocabSize = STUDY_VOCAB,
     json: bool = False,
 ) -> int:
     """Compute-optimal params and tokens for training budgets.
@@ -77,6 +80,8 @@ def allocate_command(
         Another cost model than the posterior's own.
     buildable
         Also the shape to build: of the family's near the median, that of least expected regret.
+    vocab_size
+        Rows of embedding and head of the shapes to build: the tokenizer's vocabulary.
     json
         Print one JSON document.
     """
@@ -87,7 +92,14 @@ def allocate_command(
         model = other_cost(loaded, cost)
         table = loaded.allocate(flops, cost=model, **groups.which())
         if buildable:
-            table = snap(loaded, table, params="params_median", cost=model, **groups.which())
+            table = snap(
+                loaded,
+                table,
+                params="params_median",
+                vocab_size=vocab_size,
+                cost=model,
+                **groups.which(),
+            )
     return answered(table, as_json=json)
 
 

@@ -30,6 +30,8 @@ def _countable(_type: object, values: list[float] | None) -> None:
 Budgets = Annotated[list[float], Parameter(consume_multiple=True, validator=_countable)]
 Seed = Annotated[int, Parameter(validator=Number(gte=0, lt=2**32))]
 Cost = Literal["accounting", "table", "6nd"]
+VocabSize = Annotated[int, Parameter(validator=Number(gte=1, lte=10**8))]
+STUDY_VOCAB = 50_304  # allometry.accounting.VOCAB_SIZE, which takes a while to import
 PLOT_FORMATS = (".png", ".pdf", ".svg")
 POSTERIOR_FORMATS = (".nc", ".nc4", ".netcdf", ".h5", ".hdf5")
 """A posterior under the name of a table would take the table's place."""
@@ -109,15 +111,17 @@ def other_cost(posterior: "Posterior", cost: Cost | None) -> "CostModel | None":
 
 @contextmanager
 def notes() -> Iterator[None]:
-    """Say on stderr, once each, what answers warn of: groups that were never run."""
+    """Say on stderr, once each, what answers warn of: groups never run, sizes without a shape."""
     from allometry.decisions.asking import UnseenGroupWarning
+    from allometry.decisions.buildable import NoShapeWarning
 
+    told = (UnseenGroupWarning, NoShapeWarning)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         yield
-    said = {str(w.message) for w in caught if issubclass(w.category, UnseenGroupWarning)}
+    said = {str(w.message) for w in caught if issubclass(w.category, told)}
     for w in caught:
-        if not issubclass(w.category, UnseenGroupWarning):
+        if not issubclass(w.category, told):
             warnings.warn_explicit(w.message, w.category, w.filename, w.lineno)
     for text in sorted(said):
         print(f"note: {text}", file=sys.stderr)

@@ -7,9 +7,11 @@ from cyclopts import Parameter
 
 from allometry.cli.asking import (
     EVERY_GROUP,
+    STUDY_VOCAB,
     Budgets,
     Cost,
     Groups,
+    VocabSize,
     answered,
     check_picture,
     notes,
@@ -29,6 +31,7 @@ def regret_command(
     within: str = "0.1%",
     curve: Flag = False,
     buildable: Flag = False,
+    vocab_size: VocabSize = STUDY_VOCAB,
     plot: Path | None = None,
     groups: Groups = EVERY_GROUP,
     cost: Cost | None = None,
@@ -53,6 +56,8 @@ def regret_command(
         Print the regret size by size.
     buildable
         Also the shape to build: of the family's near the best size, that of least expected regret.
+    vocab_size
+        Rows of embedding and head of the shapes to build: the tokenizer's vocabulary.
     plot
         Picture of the regret over sizes: .png, .pdf or .svg.
     cost
@@ -72,7 +77,7 @@ def regret_command(
         else:
             table = least_regret(loaded, flops, within=within, cost=model, **which)
         if buildable and not (curve or params):
-            table = snap(loaded, table, cost=model, **which)
+            table = snap(loaded, table, vocab_size=vocab_size, cost=model, **which)
         if plot:
             from allometry.plots.decisions import draw_regret
 
@@ -162,6 +167,7 @@ def lifetime_command(
     serving: Literal["decode", "2n"] | None = None,
     serving_context: int | None = None,
     buildable: Flag = False,
+    vocab_size: VocabSize = STUDY_VOCAB,
     plot: Path | None = None,
     groups: Groups = EVERY_GROUP,
     json: bool = False,
@@ -188,6 +194,8 @@ def lifetime_command(
         Tokens that a served token sees on average; by default half the group's context.
     buildable
         Also the shape to build: the family's nearest to the median size.
+    vocab_size
+        Rows of embedding and head of the shapes to build: the tokenizer's vocabulary.
     plot
         Picture of params and tokens a param against the demand: .png, .pdf or .svg.
     json
@@ -209,7 +217,8 @@ def lifetime_command(
             **groups.which(),
         )
     if buildable:
-        table = nearest_shapes(table)
+        with notes():
+            table = nearest_shapes(table, vocab_size=vocab_size)
     if plot:
         from allometry.plots.choices import draw_lifetime
 
@@ -224,6 +233,7 @@ def repeat_command(
     flops: Budgets,
     published: Flag = False,
     buildable: Flag = False,
+    vocab_size: VocabSize = STUDY_VOCAB,
     plot: Path | None = None,
     groups: Groups = EVERY_GROUP,
     cost: Cost | None = None,
@@ -246,6 +256,8 @@ def repeat_command(
         Discount by the published R_D* = 15.4 and R_N* = 5.3, without their uncertainty.
     buildable
         Also the shape to build: the family's nearest to the median size.
+    vocab_size
+        Rows of embedding and head of the shapes to build: the tokenizer's vocabulary.
     plot
         Picture of params and epochs against the budget: .png, .pdf or .svg.
     cost
@@ -273,7 +285,8 @@ def repeat_command(
         text += " et al. 2023), not by these runs; intervals do not hold their uncertainty"
         stderr.print(text, soft_wrap=True, highlight=False)
     if buildable:
-        table = nearest_shapes(table)
+        with notes():
+            table = nearest_shapes(table, vocab_size=vocab_size)
     if plot:
         from allometry.plots.choices import draw_repeated
 

@@ -7,8 +7,10 @@ from cyclopts import Parameter
 
 from allometry.cli.asking import (
     EVERY_GROUP,
+    STUDY_VOCAB,
     Cost,
     Groups,
+    VocabSize,
     answered,
     check_picture,
     notes,
@@ -33,6 +35,7 @@ def design_command(
     runs: int = 10,
     least_gain: float = 0.01,
     buildable: Annotated[bool, Parameter(negative=())] = False,
+    vocab_size: VocabSize = STUDY_VOCAB,
     plot: Path | None = None,
     groups: Groups = EVERY_GROUP,
     cost: Cost | None = None,
@@ -76,6 +79,8 @@ def design_command(
         A run with less gain is left out.
     buildable
         Also the shape to build: the family's nearest to each run's size.
+    vocab_size
+        Rows of embedding and head of the shapes to build: the tokenizer's vocabulary.
     plot
         Picture of the gain over the cost, and of where the runs lie: .png, .pdf or .svg.
     cost
@@ -109,7 +114,8 @@ def design_command(
 
         write_picture(draw_design(table, fitted_table(loaded)), plot)
     if buildable and len(table):
-        table = nearest_shapes(table, params="params")
+        with notes():
+            table = nearest_shapes(table, params="params", vocab_size=vocab_size)
     answered(table, as_json=json)
     return 0 if len(table) else 1
 

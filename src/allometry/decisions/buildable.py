@@ -1,5 +1,6 @@
 """Shapes that can be built: from a wanted number of params to widths, depth and heads."""
 
+import warnings
 from functools import lru_cache
 from typing import Unpack
 
@@ -24,7 +25,17 @@ from allometry.inference.costs import ARCHITECTURES
 NEAR = 1.35
 """Shapes are looked for within this factor of the wanted params, then ever wider."""
 
-WIDER = (NEAR, 2.0, np.inf)
+WIDER = (NEAR, 2.0)
+
+
+SHAPE_COLUMNS = (
+    *("buildable_params", "buildable_tokens", "d_model", "n_layers", "n_heads"),
+    *("buildable_regret", "buildable_regret_percent"),
+)
+
+
+class NoShapeWarning(UserWarning):
+    """No shape of the family is nearly as large as a wanted size."""
 
 
 def buildable(
@@ -60,12 +71,18 @@ def buildable(
     -------
     DataFrame
         The table with ``buildable_params``, ``buildable_tokens``, ``d_model``, ``n_layers``,
-        ``n_heads``, ``buildable_regret`` and ``buildable_regret_percent`` (expected).
+        ``n_heads``, ``buildable_regret`` and ``buildable_regret_percent`` (expected); NaN where
+        no shape is within a factor of two of the wanted size.
 
     Raises
     ------
     InputError
         If the family has no shapes of an architecture.
+
+    Warns
+    -----
+    NoShapeWarning
+        For each size that no shape is near to.
     """
     posterior, _ = ask(posterior, cost=cost, **which)
     index = group_index(posterior, table)
@@ -85,16 +102,23 @@ def nearest_shapes(
     -------
     DataFrame
         The table with ``buildable_params``, ``d_model``, ``n_layers``, ``n_heads``; NaN where no
-        size is known.
+        size is known, or no shape is within a factor of two of it.
+
+    Warns
+    -----
+    NoShapeWarning
+        For each size that no shape is near to.
     """
     rows = []
     for _, row in table.iterrows():
         wanted = float(row[params])
         names = ("buildable_params", "d_model", "n_layers", "n_heads")
-        if not np.isfinite(wanted):
+        near = []
+        if np.isfinite(wanted):
+            near = shapes_near(str(row.get("architecture")), wanted, vocab_size=vocab_size)
+        if not near:
             rows.append(dict.fromkeys(names, np.nan))
             continue
-        near = shapes_near(str(row.get("architecture")), wanted, vocab_size=vocab_size)
         shape, total = min(near, key=lambda pair: abs(np.log(pair[1] / wanted)))
         values = (float(total), shape.d_model, shape.n_layers, shape.n_heads)
         rows.append(dict(zip(names, values, strict=True)))
@@ -112,7 +136,7 @@ def group_index(posterior: Posterior, table: pd.DataFrame) -> npt.NDArray[np.int
 def shapes_near(
     architecture: str, params: float, *, vocab_size: int = VOCAB_SIZE
 ) -> list[tuple[Shape, int]]:
-    """Shapes of the family near a size with their params; at least one.
+    """Shapes of the family near a size with their params; none, with a warning, if none is.
 
     Raises
     ------
@@ -127,10 +151,16 @@ def shapes_near(
     away = np.abs(np.log(np.array([total for _, total in every]) / params))
     for reach in WIDER:
         if (near := np.flatnonzero(away <= np.log(reach))).size:
-            break
-    if np.isinf(reach):
-        near = np.array([away.argmin()])
-    return [every[i] for i in near]
+            return [every[i] for i in near]
+    nearest = every[int(away.argmin())][1]
+    text = (
+        f"no {architecture} of the family has nearly {params:.3g} params with a vocabulary of "
+        f"{vocab_size:,}: the nearest has {nearest:.3g}, and is left out"
+    )
+    if nearest > params:
+        text += "; a smaller vocabulary (--vocab-size, vocab_size=) allows smaller ones"
+    warnings.warn(text, NoShapeWarning, stacklevel=3)
+    return []
 
 
 @lru_cache(maxsize=8)
@@ -148,6 +178,8 @@ def _nearest(
 ) -> dict[str, object]:
     row = posterior.groups.iloc[group]
     near = shapes_near(str(row.get("architecture")), wanted, vocab_size=vocab_size)
+    if not near:
+        return dict.fromkeys(SHAPE_COLUMNS, np.nan)
     sizes = np.array([total for _, total in near], dtype=np.float64)
     tokens = None
     if posterior.record.cost.kind == "accounting" and "context_length" in row:
@@ -157,12 +189,13 @@ def _nearest(
     found = valley(posterior, group, flops, params=sizes, tokens=tokens)
     best = int(found.signed_regret.mean(axis=0).argmin())
     shape = near[best][0]
-    return {
-        "buildable_params": sizes[best],
-        "buildable_tokens": found.tokens[best],
-        "d_model": shape.d_model,
-        "n_layers": shape.n_layers,
-        "n_heads": shape.n_heads,
-        "buildable_regret": float(found.signed_regret[:, best].mean()),
-        "buildable_regret_percent": float(100 * found.signed_relative_regret[:, best].mean()),
-    }
+    values = (
+        sizes[best],
+        found.tokens[best],
+        shape.d_model,
+        shape.n_layers,
+        shape.n_heads,
+        float(found.signed_regret[:, best].mean()),
+        float(100 * found.signed_relative_regret[:, best].mean()),
+    )
+    return dict(zip(SHAPE_COLUMNS, values, strict=True))

@@ -15,7 +15,10 @@ Serving = Literal["decode", "2n"]
 Floats = npt.NDArray[np.float64]
 
 WIDEST = (1e6, 1e14)
-"""Params that are searched at all."""
+"""Params that are searched at all, where no run is nearly as small."""
+
+BELOW = 20.0
+"""Sizes are searched down to the smallest run's over this."""
 
 SHAPE_POINTS = 25
 """Sizes at which decode steps are counted."""
@@ -101,9 +104,15 @@ def serve_all(posterior: Posterior, plan: Plan, sizes: Floats) -> Floats:
     return plan.served_tokens * each
 
 
+def searched_sizes(posterior: Posterior, points: int) -> Floats:
+    """Sizes between the ends of what is searched, evenly on the log scale, (point,)."""
+    smallest = float(posterior.idata["constant_data"]["params"].min())
+    return np.geomspace(min(WIDEST[0], smallest / BELOW), WIDEST[1], points)
+
+
 def largest_served(posterior: Posterior, plan: Plan) -> float:
     """Params at which serving alone takes the whole total."""
-    sizes = np.geomspace(*WIDEST, SERVED_POINTS)
+    sizes = searched_sizes(posterior, SERVED_POINTS)
     serve = serve_all(posterior, plan, sizes)
     total = plan.total_flops or 0.0
     if serve[-1] <= total:

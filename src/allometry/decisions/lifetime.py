@@ -17,11 +17,11 @@ from numpy.typing import ArrayLike
 
 from allometry.decisions.asking import Which, ask, group_columns
 from allometry.decisions.demand import (
-    WIDEST,
     Floats,
     Plan,
     Serving,
     largest_served,
+    searched_sizes,
     serve_all,
     serving_choice,
 )
@@ -121,7 +121,7 @@ def lifetime(
 
 
 def _row(posterior: Posterior, plan: Plan) -> pd.DataFrame:
-    sizes = np.geomspace(*WIDEST, COARSE)
+    sizes = searched_sizes(posterior, COARSE)
     rough = _search(posterior.thinned(FEW_DRAWS), plan, sizes)
     near = rough.params[rough.reached]
     if plan.target_loss is not None:
