@@ -9,7 +9,7 @@ SWEEP ?= sweep
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint format bench gpu-check test-triton39 docs dist clean measured measured-table
+.PHONY: help setup demo test test-slow lint format bench gpu-check test-triton39 dist clean measured measured-table
 
 help:  ## Say what each target does
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
