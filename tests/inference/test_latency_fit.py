@@ -13,6 +13,9 @@ from allometry.errors import InputError
 from allometry.inference import LatencyPosterior, LatencySampler, Posterior, fit_latency
 from allometry.inference.latency_memory import memory_draws, needed_bytes
 from allometry.inference.latency_work import apparent_device, shapes_of, usable_rows
+from allometry.inference.mode import Mode
+from allometry.inference.nuts import ChainDraws
+from allometry.inference.whitening import Whitening
 
 LAPLACE = LatencySampler(method="laplace", chains=2, draws=100)
 
@@ -147,6 +150,30 @@ def test_first_crossing_is_between_the_points_around_it():
     assert np.isclose(places[0], 10**1.5)
     assert places[1] == 1.0
     assert np.isnan(places[2])
+
+
+def test_chains_that_disagree_are_told_what_helps_a_latency_fit():
+    from allometry.inference.latency_fit import _verdict
+
+    shape = (2, 50)
+    x = np.random.default_rng(0).normal(size=(*shape, 3)) + np.array([0.0, 5.0])[:, None, None]
+    chains = ChainDraws(
+        x=x,
+        diverging=np.zeros(shape, dtype=bool),
+        steps=np.ones(shape, dtype=np.int64),
+        acceptance=np.ones(shape),
+        energy=np.zeros(shape),
+        step_size=np.ones(2),
+    )
+    none = np.zeros((0, 0, 0))
+    unit = Whitening(
+        centre=np.zeros(3), hyper=np.eye(3), groups=none, lean=none, columns=np.zeros((0, 0))
+    )
+    mode = Mode(x=np.zeros(3), log_posterior=0.0, gradient=0.0, whitening=unit)
+    found = _verdict(chains, "nuts", mode, 1.0)
+    assert not found.converged
+    assert "--method laplace" in found.advice[0]
+    assert not any("groups" in advice for advice in found.advice)  # there are none to pool
 
 
 def test_a_climb_that_starts_near_another_ends_in_the_same_mode(fitted_latency, timed):

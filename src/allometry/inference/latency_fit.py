@@ -3,7 +3,7 @@
 import re
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -76,6 +76,11 @@ class LatencySampler:
 
 
 DEFAULT_LATENCY_SAMPLER = LatencySampler()
+NUTS_ADVICE = (
+    "take the Gaussian at the mode (--method laplace)",
+    "name the device (--device), time more batches and prompts, or draw more (--draws)",
+)
+"""Terms of the law that no timing tells apart are what stops the chains."""
 _SIXTEEN_BITS = re.compile(r"\b(b?f(p|loat)?16|half)\b", re.IGNORECASE)
 """In bfloat16, fp16, and in llama-bench's "llama 7B F16"."""
 
@@ -234,13 +239,14 @@ def _draw(
 
 def _verdict(chains: ChainDraws, method: str, mode: Mode, seconds: float) -> Convergence:
     if method == "nuts":
-        return judge(
+        found = judge(
             draws=chains.x,
             divergences=int(chains.diverging.sum()),
             tree_depth_hits=int((chains.steps >= 2**MAX_TREE_DEPTH - 1).sum()),
             log_posteriors=np.asarray([mode.log_posterior]),
             seconds=seconds,
         )
+        return replace(found, advice=() if found.converged else NUTS_ADVICE)
     n = float(chains.x.shape[0] * chains.x.shape[1])
     reached = mode.gradient < 1e-2
     return Convergence(
