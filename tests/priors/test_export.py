@@ -62,6 +62,11 @@ def test_a_discount_lies_between_the_posterior_and_the_prior_it_began_with(study
     assert as_prior(study, kind="groups", discount=0.5).discount == 0.5
 
 
+def test_a_new_groups_context_is_a_whole_number_as_those_of_groups_are(study):
+    labels = quantity_draws(study, "new-group", context_length=2048.0)[2]
+    assert repr(labels) == "({'context_length': 2048},)"
+
+
 @pytest.mark.parametrize(
     "wrong",
     [{"discount": 0.0}, {"discount": 1.5}, {"kind": "all"}, {"context_length": -1.0},

@@ -157,7 +157,10 @@ def quantity_draws(
         between = posterior.record.priors.noise_between
         scatter = posterior.draws("log_noise") + between * rng.normal(size=len(theta))
         scatter = scatter[:, None]
-        known = {"architecture": architecture, "context_length": context_length}
+        tokens = context_length
+        if tokens is not None and float(tokens).is_integer():  # as groups are labelled
+            tokens = int(tokens)
+        known = {"architecture": architecture, "context_length": tokens}
         kept = {key: value for key, value in known.items() if value is not None}
         labels = (kept,) if kept else ()
         indices = [None]
