@@ -1,6 +1,6 @@
-"""Large tables: 300 groups of 12 runs by NUTS, and many runs in four groups by a chosen method.
+"""Large tables: many groups of few runs by NUTS, and many runs in four groups by a chosen method.
 
-    python benchmarks/fit_scale.py groups [--count 300]
+    python benchmarks/fit_scale.py groups [--count 300] [--each 12]
     python benchmarks/fit_scale.py runs [--count 100000] [--method laplace]
 
 Simulated under the p-norm law. Prints stages with wall and CPU seconds as they begin, the verdict,
@@ -15,14 +15,15 @@ import numpy as np
 import pandas as pd
 
 
-def many_groups(count: int, seed: int) -> pd.DataFrame:
-    """Twelve runs for each of `count` groups, in sixty architectures."""
+def many_groups(count: int, each: int, seed: int) -> pd.DataFrame:
+    """`each` runs for each of `count` groups, in sixty architectures."""
     rng = np.random.default_rng(seed)
     cells = []
     for i in range(count):
         E, alpha, beta = np.array([1.9, 0.3, 0.35]) * np.exp(0.03 * rng.standard_normal(3))
         cells.append((f"a{i % 60}", 1024 * 2 ** (i // 60), E, alpha, beta))
-    return simulate(cells, budgets=(1e18, 1e19, 1e20), sizes=4, rng=rng)
+    budgets = (1e18, 1e19) if each < 6 else (1e18, 1e19, 1e20)
+    return simulate(cells, budgets=budgets, sizes=each // len(budgets), rng=rng)
 
 
 def many_runs(count: int, seed: int) -> pd.DataFrame:
@@ -51,6 +52,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=("groups", "runs"))
     parser.add_argument("--count", type=int)
+    parser.add_argument("--each", type=int, default=12, help="runs of a group; 4 or more")
     parser.add_argument("--method", choices=("nuts", "laplace"))
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
@@ -61,8 +63,10 @@ def main():
 
     prepare_jax()
     groups = options.what == "groups"
-    make = many_groups if groups else many_runs
-    table = make(options.count or (300 if groups else 100_000), options.seed)
+    if groups:
+        table = many_groups(options.count or 300, options.each, options.seed)
+    else:
+        table = many_runs(options.count or 100_000, options.seed)
     print(f"{len(table)} runs", flush=True)
     seen = set()
 
