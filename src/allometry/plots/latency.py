@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from allometry.errors import InputError
-from allometry.plots.style import BANDS, GREY, MARKERS, OKABE_ITO
+from allometry.plots.style import BANDS, GREY, MARKERS, OKABE_ITO, bare
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -89,6 +89,7 @@ def plot_runtime(
     ax.set(xscale="log", yscale="log", ylabel=QUANTITY_LABELS[quantity])
     ax.set_xlabel("prompt (tokens)" if quantity == "ttft" else "context (tokens)")
     ax.legend(fontsize="small")
+    bare(ax)
     return ax
 
 
@@ -152,6 +153,7 @@ def plot_roofline(
     ax.set(xscale="log", yscale="log")
     ax.set(xlabel="intensity (FLOPs a byte)", ylabel="rate (FLOP/s)")
     ax.legend(fontsize="small")
+    bare(ax)
     return ax
 
 
@@ -240,6 +242,7 @@ def plot_frontier(table: pd.DataFrame, *, ax: "Axes | None" = None) -> "Axes":
     ax.set(xscale="log", xlabel=QUANTITY_LABELS[str(first["quantity"])], ylabel="loss")
     ax.set_title(f"context {first['context_length']:g}, batch {first['batch_size']:g}")
     ax.legend(fontsize="small")
+    bare(ax)
     return ax
 
 

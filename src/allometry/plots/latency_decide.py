@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from allometry.plots.latency import plot_frontier, plot_runtime
-from allometry.plots.style import BANDS, MARKERS, OKABE_ITO
+from allometry.plots.style import BANDS, MARKERS, OKABE_ITO, bare
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -57,6 +57,7 @@ def draw_crossover(table: pd.DataFrame) -> "Figure":
         _line(ax, shown, x, y, i, label)
     ax.set(xscale="log", yscale="log", xlabel=LABELS[x], ylabel=f"crossover {LABELS[y]}")
     ax.legend(fontsize="small")
+    bare(ax)
     return ax.figure  # type: ignore[return-value]  # of a new Figure
 
 
@@ -80,6 +81,8 @@ def draw_lifetime_cost(table: pd.DataFrame) -> "Figure":
             ax.set_xscale("symlog", linthresh=float(demands.min()))  # nothing served: at the left
         ax.set(yscale="log", xlabel=LABELS["served_tokens"], ylabel=LABELS[y])
     figure.axes[0].legend(fontsize="small")
+    for ax in figure.axes:
+        bare(ax)
     first = table.iloc[0]
     figure.suptitle(
         f"loss {first['target_loss']:g}, context {first['context_length']:g}, "

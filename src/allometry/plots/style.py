@@ -11,6 +11,7 @@ from allometry.errors import InputError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.lines import Line2D
 
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
@@ -22,6 +23,9 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 GREY = "#666666"
 BANDS = {"90 %": (0.18, "q5", "q95"), "50 %": (0.38, "q25", "q75")}
 """Opacity and interval ends of each band, the wider one first."""
+
+FEW_DECADES = 3e3
+"""Range of a log axis below which ticks are 1, 2 and 5 times powers of ten."""
 
 AXIS_LABELS = {
     "flops": "training compute (FLOPs)",
@@ -208,6 +212,26 @@ def plain_log_ticks(ax: "Axes", *, axis: str = "y") -> None:
     which.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10]))
     which.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     which.set_minor_formatter(NullFormatter())
+
+
+def bare(ax: "Axes") -> None:
+    """A light grid, no box, no frame around the legend, and plain numbers on log axes."""
+    ax.grid(True, which="major", color="#dddddd", linewidth=0.6)
+    ax.set_axisbelow(True)
+    ax.spines[["top", "right"]].set_visible(False)
+    if (key := ax.get_legend()) is not None:
+        key.set_frame_on(False)
+    for axis, (low, high) in ((ax.xaxis, ax.get_xlim()), (ax.yaxis, ax.get_ylim())):
+        if axis.get_scale() == "log" and high / low < FEW_DECADES:
+            _plain_decades(axis)
+
+
+def _plain_decades(axis: "Axis") -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def flops_text(flops: float) -> str:
