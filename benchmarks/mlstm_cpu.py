@@ -79,7 +79,7 @@ def products(inputs: Sequence[torch.Tensor], chunk: int) -> Callable[[], object]
     """The chunkwise path's 12 batched products of every block and nothing else."""
     q, _, v, *_ = inputs
     plan = plan_chunks(*q.shape, v.shape[-1], chunk)
-    L, a, c = chunk, q.shape[-1], v.shape[-1] + 1
+    L, a, c = chunk, q.shape[-1], v.shape[-1]
     all_rows, rows = q.shape[0] * q.shape[1] * plan.n_chunks, plan.most_rows
     forward = [(L, a, L), (L, L, c), (a, L, c), (L, a, c)]  # rows, summed over, columns
     backward = [(L, c, L), (L, L, c), (L, L, a), (L, L, a)]  # pairs: dP, dV, dQ, dK

@@ -1,7 +1,7 @@
 """Training steps a second on a CPU, as ratios measured in one run on one machine.
 
     python benchmarks/training_throughput.py [--rounds 15] [--batch 8 --context 256]
-        [--width 192 --layers 4 --heads 3] [--only xlstm] [--compile] [--json FILE]
+        [--width 192 --layers 4 --heads 3] [--only xlstm] [--autocast] [--compile] [--json FILE]
 
 Each pair trains on the same tokens: forward, backward, clip at 0.5, AdamW. Rounds alternate
 between the two, so that a busy machine slows both; ratios are of CPU time, baseline over ours:
@@ -14,6 +14,8 @@ the median over rounds, and of the fastest round of each, which a busy machine d
   its default chunk of 64.
 - The products of the linear layers alone, forward and backward, which both models of a pair make:
   the ratio if all else of ours took no time is that of the baseline over them.
+- With `--autocast` every model runs under bfloat16 autocast, as the harness trains on a GPU and as
+  the study trained. Products are then fast where the CPU has instructions for them (printed).
 - With `--compile` every model goes through `torch.compile`, as with the harness's `compile` option.
   Compiling takes minutes a model, the package's most: its loop over chunks is unrolled.
 - The loader's share of the training time, and memory over a longer run, of `train` itself.
@@ -115,7 +117,7 @@ def plain_step(model: nn.Module, *, compiled: bool) -> Callable[[Tensor], None]:
     optimizer = torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.95))
 
     def step(windows: Tensor) -> None:
-        logits = forward(windows[:, :-1])
+        logits = forward(windows[:, :-1]).float()
         loss = F.cross_entropy(logits.view(-1, logits.size(-1)), windows[:, 1:].reshape(-1))
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 0.5)
@@ -125,9 +127,10 @@ def plain_step(model: nn.Module, *, compiled: bool) -> Callable[[Tensor], None]:
     return step
 
 
-def our_step(shape: Shape, *, compiled: bool) -> Callable[[Tensor], None]:
+def our_step(shape: Shape, *, autocast: bool, compiled: bool) -> Callable[[Tensor], None]:
     model = build(shape, seed=0)
-    forward = torch.compile(model) if compiled else model
+    forward = Logits(model, autocast=autocast)
+    forward = torch.compile(forward) if compiled else forward
     groups = weight_decay_groups(model)
     optimizer = torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.95), eps=1e-8, fused=True)
 
@@ -166,21 +169,26 @@ def xlstm_package(shape: XLSTMShape, kernel: str) -> nn.Module:
 
 
 class Logits(nn.Module):
-    """The package's model without the states it gives beside the logits."""
+    """A model under autocast or not, without the states that the package gives beside them."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, *, autocast: bool) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.autocast = model, autocast
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        out = self.model(tokens)
+    def forward(self, tokens: Tensor, **options: Tensor | None) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.autocast):
+            out = self.model(tokens, **options)
         return out[0] if isinstance(out, tuple) else out
 
 
-def linear_products(model: nn.Module, tokens: int) -> Callable[[Tensor], None]:
+def linear_products(model: nn.Module, tokens: int, dtype: torch.dtype) -> Callable[[Tensor], None]:
     """All products of the linear layers in one step: outputs, and gradients of both operands."""
     operands = [
-        (torch.randn(tokens, x.in_features), x.weight.detach(), torch.randn(tokens, x.out_features))
+        (
+            torch.randn(tokens, x.in_features, dtype=dtype),
+            x.weight.detach().to(dtype),
+            torch.randn(tokens, x.out_features, dtype=dtype),
+        )
         for x in model.modules()
         if isinstance(x, nn.Linear)
     ]
@@ -201,12 +209,14 @@ def ratio(
     rounds: int,
     batch: int,
     context: int,
+    autocast: bool,
     compiled: bool,
 ) -> dict[str, float]:
     generator = torch.Generator().manual_seed(0)
     windows = torch.randint(0, 256, (batch, context + 1), generator=generator)
-    ours = our_step(shape, compiled=compiled)
-    products = linear_products(build(shape, seed=0), batch * context)
+    ours = our_step(shape, autocast=autocast, compiled=compiled)
+    dtype = torch.bfloat16 if autocast else torch.float32
+    products = linear_products(build(shape, seed=0), batch * context, dtype)
     steps = (("baseline", baseline), ("products", products), ("ours", ours))
     times: dict[str, list[float]] = {name: [] for name, _ in steps}
     for number in range(rounds + 2):
@@ -281,23 +291,30 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=TRANSFORMER.n_layers)
     parser.add_argument("--heads", type=int, default=TRANSFORMER.n_heads)
     parser.add_argument("--only", choices=("transformer", "xlstm"))
+    parser.add_argument("--autocast", action="store_true", help="bfloat16, both sides")
     parser.add_argument("--compile", action="store_true", help="both sides; takes minutes")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     size = {"rounds": options.rounds, "batch": options.batch, "context": options.context}
-    compiled: bool = options.compile
+    autocast, compiled = options.autocast, options.compile
+    how = {"autocast": autocast, "compiled": compiled}
     scaled = {"d_model": options.width, "n_layers": options.layers, "n_heads": options.heads}
     transformer = TransformerShape(**scaled, vocab_size=TRANSFORMER.vocab_size)
     xlstm = XLSTMShape(**scaled, vocab_size=XLSTM.vocab_size)
     torch.set_num_threads(1)
     torch.manual_seed(0)
+    amx = torch.cpu._is_amx_tile_supported()
+    print(torch.__version__, torch.backends.cpu.get_cpu_capability(), "AMX" if amx else "no AMX")
     report: dict[str, dict[str, float]] = {}
     if options.only != "xlstm":
         plain = PlainTransformer(transformer)
         # Same products: the same FLOPs. RMSNorms and untied embeddings make the counts equal.
         assert sum(p.numel() for p in plain.parameters()) == count_params(transformer).total
         report["transformer / nanoGPT-style"] = ratio(
-            plain_step(plain, compiled=compiled), transformer, **size, compiled=compiled
+            plain_step(Logits(plain, autocast=autocast), compiled=compiled),
+            transformer,
+            **size,
+            **how,
         )
         show(*list(report.items())[-1])
     kernels = ("chunkwise--native_autograd", "chunkwise--native_custbw")
@@ -307,8 +324,8 @@ def main() -> None:
         assert math.isclose(counted, count_params(xlstm).total, rel_tol=0.01), counted
 
         name = f"xlstm / xlstm package, {kernel}"
-        baseline = plain_step(Logits(peer), compiled=compiled)
-        report[name] = ratio(baseline, xlstm, **size, compiled=compiled)
+        baseline = plain_step(Logits(peer, autocast=autocast), compiled=compiled)
+        report[name] = ratio(baseline, xlstm, **size, **how)
         show(name, report[name])
     with tempfile.TemporaryDirectory() as folder:
         report["train"] = loop_figures(Path(folder), options.steps)

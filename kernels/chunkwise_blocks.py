@@ -1,7 +1,7 @@
 """Tensors by rows, buffers of a block, and what the forward pass keeps for the backward.
 
-Letters in the shapes: r rows, a row being one chunk of one head; L tokens a chunk, a = d_qk, and
-c' = d_v + 1 columns: values and a one.
+Letters in the shapes: r rows, a row being one chunk of one head; L tokens a chunk, a = d_qk and
+c = d_v.
 """
 
 import math
@@ -16,10 +16,12 @@ from allometry.kernels.chunkwise_plan import Block, Plan
 class Kept(NamedTuple):
     """What of the forward pass the backward pass reads, for all rows."""
 
-    start: Tensor  # [heads of the whole batch, a, c']: initial state, or nothing of it
-    states: Tensor  # [r, a, c']: state behind every chunk
+    C_start: Tensor  # [heads of the whole batch, a, c]: initial state, or nothing of it
+    n_start: Tensor  # [heads of the whole batch, a]
+    C: Tensor  # [r, a, c]: state behind every chunk
+    n: Tensor  # [r, a]
     P: Tensor  # [r, L, L]: weighed products of queries and keys
-    D: Tensor  # [r, L, L]: weight of token s at t over that of their product
+    D: Tensor  # [r, L, L]: weight of token s at t over their product
     dot: Tensor  # [r, L, 1]: s q . n, of which the denominator is made
 
 
@@ -34,8 +36,12 @@ class KeptSize(NamedTuple):
 
     def shapes(self) -> tuple[tuple[int, ...], ...]:
         """Shapes of the fields of `Kept`."""
-        state, pair = (self.d_qk, self.d_v + 1), (self.rows, self.chunk, self.chunk)
-        return ((self.starts, *state), (self.rows, *state), pair, pair, (self.rows, self.chunk, 1))
+        pair = (self.rows, self.chunk, self.chunk)
+        states = ((number, *of) for number in (self.starts, self.rows) for of in self._state())
+        return (*states, pair, pair, (self.rows, self.chunk, 1))
+
+    def _state(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        return (self.d_qk, self.d_v), (self.d_qk,)
 
     def total(self) -> int:
         """Elements of all of it."""
@@ -140,8 +146,10 @@ class Rows:
 
 
 def _move(to: Tensor, of: Tensor, factor: Tensor | None) -> None:
-    # One pass: to = of * factor, in the dtype of `to`.
+    # To = of * factor, in the dtype of `to`. From another dtype two passes are faster than one.
     if factor is None:
         to.copy_(of)
-    else:
+    elif to.dtype == of.dtype or to.element_size() < of.element_size():
         torch.mul(of, factor, out=to)
+    else:
+        to.copy_(of).mul_(factor)

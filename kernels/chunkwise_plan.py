@@ -1,12 +1,13 @@
 """How a sequence is cut into chunks and blocks."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 CHUNK = 64
 """Tokens a chunk by default: pairs cost in proportion to it, states in inverse proportion."""
 BLOCK_ROWS = 16
 """Chunks of all heads in one block: enough to hide the calls, few enough for a CPU's cache."""
-BLOCK_ELEMENTS = 9 << 16
+BLOCK_ELEMENTS = 9 << 17
 """With narrow heads a block has more rows, until its largest operand has as many elements."""
 
 
@@ -51,6 +52,7 @@ def cut(time: int, chunk_size: int) -> tuple[int, int]:
     return chunk, -(-time // chunk)
 
 
+@lru_cache(maxsize=64)
 def plan_chunks(batch: int, heads: int, time: int, d_qk: int, d_v: int, chunk_size: int) -> Plan:
     """Cut a sequence into chunks of at most `chunk_size` and blocks that fill a cache."""
     chunk, n_chunks = cut(time, chunk_size)

@@ -12,7 +12,7 @@ T x T matrix of log gates never exists, nor does a maximum over it.
 All of it has T entries, not T x width, and is computed in float64: a sequence-long sum in float32
 would lose the digits that tell two tokens apart. After a document reset (f = -25) both w and M are
 large and their float32 rounding alone would cost 1e-5 of a weight. What rounding takes from w goes,
-as a factor near 1, to v and its column of ones; what it takes from M is common to all that token t
+as a factor near 1, to the weights of pairs; what it takes from M is common to all that token t
 reads, its denominator too, and goes to the smallest denominator.
 """
 
@@ -37,7 +37,7 @@ class BlockGates(NamedTuple):
     fix: Tensor  # 2^(w before rounding - w)
     floor: Tensor  # e^-m, the smallest denominator, times 2^(N - N before rounding)
     keep: Tensor  # weight of the chunk's start state at t, times the scale
-    write: Tensor  # weight of token s in the chunk's end state, over `fix`
+    write: Tensor  # weight of token s in the chunk's end state
     decay: Tensor  # weight of the start state in the end state, L times the same
 
 
@@ -114,7 +114,7 @@ def chunk_gates(
         fix.nan_to_num_(nan=0.0)  # a filled token: -inf - -inf
     torch.sub(N_rounded, N, out=floor).sub_(m)
     torch.add(start, N_rounded, out=keep)
-    torch.add(end, w_rounded, out=write)
+    torch.add(end, w, out=write)
     out[2:].exp2_()
     return out.to(dtype), (m_last * LN_2).to(dtype), attained_at
 

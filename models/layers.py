@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from allometry.models.norm import rms_norm
+
 
 class RMSNorm(nn.Module):
     """x / sqrt(mean(x^2) + eps) over the last axis, times a learned scale; sums in float32."""
@@ -15,7 +17,7 @@ class RMSNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Shape and dtype of `x`, (..., width)."""
-        return functional.rms_norm(x, self.weight.shape, self.weight, self.eps)
+        return rms_norm(x, self.weight, self.eps)
 
 
 class HeadNorm(nn.Module):
