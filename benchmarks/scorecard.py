@@ -20,13 +20,14 @@ from allometry.criticism.scorecard import SIMULATED, scorecard
 OURS = {
     "table": "table", "holdout": "holdout", "distance": "distance", "cuts": "cuts", "runs": "runs",
     "coverage_50": "50", "coverage_80": "80", "coverage_90": "90",
+    "honest": "90 if right",
     "width_50": "width 50", "width_80": "80", "width_90": "90",
     "rmse": "RMSE", "crps": "CRPS", "log_score": "log score",
 }  # fmt: skip
 THEIRS = {k: v for k, v in OURS.items() if k in ("table", "holdout", "distance")} | {
     f"practice_{k}": v
     for k, v in OURS.items()
-    if k not in ("table", "holdout", "distance", "cuts", "runs")
+    if k not in ("table", "holdout", "distance", "cuts", "runs", "honest")
 }
 REGRETS = {
     "table": "table", "holdout": "holdout", "budgets": "budgets", "regret_posterior": "ours",
@@ -60,7 +61,7 @@ def cell(value: object, column: str) -> str:
         return f"{number:.2f}".removeprefix("0")
     if column.startswith("regret"):
         return f"{number:.3f}"
-    if column in ("cuts", "runs", "budgets", "compared_parabola"):
+    if column in ("cuts", "runs", "budgets", "cubics", "compared_parabola"):
         return f"{number:.0f}"
     return f"{number:.2f}"
 
@@ -72,6 +73,21 @@ def scales(runs: pd.DataFrame) -> pd.DataFrame:
     every = cuts.xs("every", level="holdout").groupby("table", sort=False)
     found = {"largest": largest, "smallest cut": every.first(), "largest cut": every.last()}
     return (100 * pd.DataFrame(found).reindex(largest.index)).reset_index()
+
+
+def valleys(decisions: pd.DataFrame) -> pd.DataFrame:
+    """How far minima of parabolas lie off those of the hidden runs' valleys, in percent of N."""
+    off = 100 * (decisions["parabola_params"] / decisions["best_params"] - 1)
+    shown = decisions.assign(_off=off, _curved=off.abs() > 1e-6)
+    grouped = shown.groupby("table", sort=False)
+    rows = {
+        "budgets": grouped.size(),
+        "cubics": grouped["_curved"].sum(),
+        "least %": grouped["_off"].min(),
+        "median %": grouped["_off"].median(),
+        "most %": grouped["_off"].max(),
+    }
+    return pd.DataFrame(rows).reset_index()
 
 
 def ratios(runs: pd.DataFrame) -> pd.Series:
@@ -100,10 +116,16 @@ def main() -> None:
     with stages() as bar:
         card = scorecard(options.folder, tables=options.tables or None, progress=bar)
     scores, regrets = score_rows(card.runs), regret_rows(card.decisions)
+    scores["honest"] = [
+        f"{cell(low, 'coverage')} to {cell(high, 'coverage')}" if pd.notna(low) else "–"
+        for low, high in zip(scores["honest_90_low"], scores["honest_90_high"], strict=True)
+    ]
     print(markdown(scores, OURS), markdown(scores, THEIRS), markdown(regrets, REGRETS), sep="\n\n")
     print("\n" + markdown(regrets, OPTIMA))
     learned = scales(card.runs)
     print("\n" + markdown(learned, {name: name for name in learned}))
+    shapes = valleys(card.decisions)
+    print("\n" + markdown(shapes, {name: name for name in shapes}))
     totals = card.runs[~card.runs["table"].isin(SIMULATED)].groupby("table").apply(ratios)
     print(f"\n{totals.round(2).to_string()}\n")
     print(f"{card.cpu_seconds:.0f} CPU seconds of fits and baselines")

@@ -30,6 +30,7 @@ def budget(flops: float = 1e20, best: float = 1e9, curvature: float = 0.02) -> p
 def test_a_valley_gives_the_regret_of_any_size():
     valley = _valley(budget())
     assert np.exp(valley.log_best) == pytest.approx(1e9, rel=1e-6)
+    assert valley.log_parabola == pytest.approx(valley.log_best)
     assert valley.regret(2e9) == pytest.approx(0.02 * np.log(2.0) ** 2, rel=1e-6)
     assert valley.regret(1e9) == pytest.approx(0.0, abs=1e-12)
     assert np.isnan(valley.regret(np.nan))
@@ -61,6 +62,7 @@ def test_a_lopsided_valley_is_a_cubic_if_its_runs_show_it():
     found = _valley(lopsided(15))
     assert found.polynomial.degree() == 3
     assert found.log_best == pytest.approx(np.log(1e9), abs=0.04)
+    assert found.log_parabola > found.log_best + 0.1  # towards the flat side
     assert found.regret(3e9) == pytest.approx(
         0.03 * np.log(3) ** 2 - 0.004 * np.log(3) ** 3, rel=0.1
     )
@@ -91,6 +93,7 @@ def test_held_out_budgets_are_windows_with_enough_sizes():
 def scored(table: str = "chinchilla", **changes: object) -> pd.DataFrame:
     columns: dict[str, object] = {"holdout": "largest", "number": 0, "error": 0.02, "crps": 0.01}
     columns |= {"log_score": 3.0, "distance": [2.0, 50.0]}
+    columns |= {"honest_90_low": 0.5, "honest_90_high": 1.0}
     for level in (50, 80, 90):
         columns |= {f"covered_{level}": level == 90, f"width_{level}": level / 1000}
     theirs = {f"baseline_{k}": v for k, v in columns.items() if k not in ("holdout", "number")}
@@ -107,6 +110,8 @@ def test_averages_are_pooled_over_public_tables_only():
     assert pooled["width_90"] == pytest.approx(9.0)
     assert table.loc[("synthetic", "largest", "all"), "rmse"] == pytest.approx(900.0)
     assert table.loc[(POOLED, "both", "11-100x"), "runs"] == 2
+    assert table.loc[("farseer", "largest", "all"), "honest_90_low"] == 0.5
+    assert np.isnan(pooled["honest_90_low"])  # of several cuts together nothing is said
 
 
 def test_regrets_are_compared_where_both_answer():

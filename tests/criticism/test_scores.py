@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from allometry.criticism.scores import covered, crps, log_score, relative_error
+from allometry.criticism.scores import covered, crps, honest_coverage, log_score, relative_error
 
 
 def test_crps_of_a_normal_equals_its_closed_form():
@@ -23,6 +23,17 @@ def test_intervals_cover_at_their_level():
     draws = np.repeat(np.linspace(0, 1, 1001)[:, None], 4, axis=1)
     observed = np.array([0.04, 0.06, 0.94, 0.96])
     assert covered(draws, observed, 0.9).tolist() == [False, True, True, False]
+
+
+def test_the_share_that_a_right_forecast_covers_moves_with_its_shared_errors():
+    rng = np.random.default_rng(0)
+    own, shared = rng.normal(size=(4000, 50)), rng.normal(size=(4000, 1))
+    # Fifty independent points: binomial(50, .9) / 50 has its 5 and 95 % quantiles at 41 and 48.
+    assert honest_coverage(own, 0.9) == pytest.approx((0.82, 0.96), abs=0.021)
+    # One error for all: nearly all or nearly none of them are covered.
+    low, high = honest_coverage(0.05 * own + shared, 0.9)
+    assert low < 0.3
+    assert high == 1.0
 
 
 def test_log_score_is_the_density_of_the_mixture():

@@ -46,8 +46,9 @@ def test_a_refit_that_hides_the_discrepancy_is_allowed_for():
         for name, given in inputs.items():
             learned = learn_scale(residual, variance, correlation, given, scale=MEDIAN)
             found[name].append(np.log(learned.scale / MEDIAN))
-    assert abs(np.mean(found["told"])) < 0.15  # three standard errors
-    assert np.mean(found["hidden"]) < -0.2
+    # A standard error is .05, and a posterior is not unbiased at one truth.
+    assert abs(np.mean(found["told"])) < 0.2
+    assert np.mean(found["hidden"]) < np.mean(found["told"]) - 0.15
 
 
 def test_noise_alone_lowers_the_scale_and_is_taken_as_noise():
@@ -62,6 +63,8 @@ def test_spare_residuals_tell_the_noise():
     inputs = study(rng, scale=MEDIAN)
     quiet = learn_scale(*inputs, scale=MEDIAN, spare=(500, 250.0))
     assert quiet.noise == pytest.approx(0.5, rel=0.1)
+    silent = learn_scale(*inputs, scale=MEDIAN, spare=(500, 50.0))
+    assert silent.noise == pytest.approx(0.1, rel=0.3)
 
 
 def test_nothing_learned_is_the_prior():
@@ -70,6 +73,7 @@ def test_nothing_learned_is_the_prior():
     assert found.scale == pytest.approx(MEDIAN, rel=0.02)
     # The grid ends at 1/12 and 8 medians.
     assert found.log_sd == pytest.approx(prior_scale(MEDIAN).log_sd, rel=0.05)
+    assert found.noise == pytest.approx(1.0, rel=0.15)  # one residual of zero says a little
 
 
 def test_a_wider_prior_leaves_more_open_and_lets_a_study_say_more():

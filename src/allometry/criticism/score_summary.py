@@ -20,7 +20,8 @@ def score_rows(runs: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        ``table, holdout, distance, cuts, runs``; for our prediction and, with ``practice_`` before,
+        ``table, holdout, distance, cuts, runs``; ``honest_90_low, honest_90_high`` of a table's
+        only cut (see `validate`); for our prediction and, with ``practice_`` before,
         for the practice's: ``coverage_50, coverage_80, coverage_90`` and the mean ``width_50,
         width_80, width_90`` of new-run intervals, ``crps``, ``rmse`` (widths, CRPS and RMSE in
         percent of loss), ``log_score``.
@@ -55,9 +56,16 @@ def _averages(part: pd.DataFrame) -> dict[str, object]:
     return {
         "cuts": len(cuts),
         "runs": len(part),
+        **_honest(part if len(cuts) == 1 else part.iloc[:0]),
         **ours,
         **{f"practice_{name}": value for name, value in theirs.items()},
     }
+
+
+def _honest(part: pd.DataFrame) -> dict[str, float]:
+    """Range of the coverage of right forecasts, of one cut."""
+    ends = ("honest_90_low", "honest_90_high")
+    return {name: float(part[name].iloc[0]) if len(part) else np.nan for name in ends}
 
 
 def _scores(part: pd.DataFrame, prefix: str) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,16 +14,17 @@ from allometry.criticism.cutoffs import Split, splits
 from allometry.criticism.scores import (
     covered,
     crps,
+    honest_coverage,
     log_score,
     normal_log_score,
     relative_error,
     width,
 )
-from allometry.decisions.outlook import law_draws
+from allometry.decisions.outlook import law_draws, new_run_noise
 from allometry.decisions.prediction import predict_draws
 from allometry.inference import Drift, LossPriors, Posterior, Sampler, fit
 from allometry.inference.discrepancy import study_scale
-from allometry.inference.evaluate import log_loss_at, run_noise
+from allometry.inference.evaluate import log_loss_at
 from allometry.inference.groups import group_runs
 from allometry.laws import Law
 from allometry.observations import Runs, read_runs
@@ -42,7 +44,7 @@ COVERAGES = (50, 80, 90)
 
 
 def validate(
-    runs: Runs | pd.DataFrame | str,
+    runs: Runs | pd.DataFrame | str | Path,
     *,
     holdout: str = "largest",
     laws: Sequence[str | Law] = ("pnorm",),
@@ -58,7 +60,7 @@ def validate(
 
     Parameters
     ----------
-    runs : Runs, DataFrame or str
+    runs : Runs, DataFrame, path or str
         Checked runs, or anything `read_runs` takes.
     holdout : str
         ``largest`` hides each group's largest budget; ``every`` cuts the whole table at up to five
@@ -97,7 +99,7 @@ def validate(
 
 
 def predictions(
-    runs: Runs | pd.DataFrame | str,
+    runs: Runs | pd.DataFrame | str | Path,
     *,
     holdout: str = "largest",
     laws: Sequence[str | Law] = ("pnorm",),
@@ -119,6 +121,8 @@ def predictions(
         run_loss_q95``; ``error`` (relative), ``crps`` (of log loss), ``log_score``,
         ``covered_50, covered_80, covered_90``, ``width_50, width_80, width_90`` (of log loss); the
         same of the baseline with ``baseline_`` before (its log score from a normal);
+        ``honest_90_low, honest_90_high``, between which nine in ten right forecasts of the cutoff's
+        runs would cover them (`honest_coverage`);
         ``discrepancy_scale`` (the standard deviation of log loss around the law that the fitted
         runs tell), ``method, divergences, max_rhat`` of the fit.
     """
@@ -172,10 +176,12 @@ def score_split(split: Split, posterior: Posterior) -> pd.DataFrame:
         }
     )
     scores = _scores(np.log(np.median(law, axis=0)), np.log(run), np.log(test["loss"].to_numpy()))
-    scale = _noise(posterior, test)
+    scale, honest = _noise(posterior, test), honest_coverage(run, 0.9)
     return rows.assign(
         **scores,
         log_score=log_score(np.log(law), scale, np.log(test["loss"].to_numpy())),
+        honest_90_low=honest[0],
+        honest_90_high=honest[1],
         discrepancy_scale=study_scale(posterior).scale,
         method=posterior.record.method,
         divergences=convergence.divergences,
@@ -205,7 +211,7 @@ def _noise(posterior: Posterior, test: pd.DataFrame) -> Array:
     params, tokens = (test[name].to_numpy(dtype=np.float64) for name in ("params", "tokens"))
     columns = {n: test[n].to_numpy(dtype=np.float64) for n in posterior.law.columns}
     _, imbalance = log_loss_at(law_draws(posterior, index), params, tokens, columns)
-    return run_noise(posterior.log_noise(index), posterior.draws("log_off_valley"), imbalance)
+    return new_run_noise(posterior, index, imbalance)
 
 
 def _indices(posterior: Posterior, test: pd.DataFrame) -> npt.NDArray[np.int64]:
@@ -257,8 +263,10 @@ def score_table(answers: pd.DataFrame) -> pd.DataFrame:
     -------
     DataFrame
         ``law, cutoff_flops, distance, train_runs, test_runs``; ``coverage_50, coverage_80,
-        coverage_90`` of new-run intervals; ``rmse`` and ``crps`` in percent of loss (the CRPS is
-        that of log loss, times 100); ``log_score``, mean log density of log loss;
+        coverage_90`` of new-run intervals; ``honest_90_low, honest_90_high``, between which
+        ``coverage_90`` over all distances is in nine of ten cases if the forecast is right;
+        ``rmse`` and ``crps`` in percent of loss (the CRPS is that of log loss, times 100);
+        ``log_score``, mean log density of log loss;
         ``baseline_name, baseline_rmse, baseline_coverage_90, baseline_crps``; ``method,
         divergences, max_rhat`` of the fit.
     """
@@ -285,6 +293,8 @@ def _average(keys: Any, distance: str, part: pd.DataFrame) -> dict[str, Any]:
         "train_runs": int(part["train_runs"].iloc[0]),
         "test_runs": len(part),
         **{f"coverage_{level}": part[f"covered_{level}"].mean() for level in COVERAGES},
+        "honest_90_low": part["honest_90_low"].iloc[0] if distance == "all" else np.nan,
+        "honest_90_high": part["honest_90_high"].iloc[0] if distance == "all" else np.nan,
         **summary(part),
         "log_score": part["log_score"].mean(),
         "baseline_name": NAME,

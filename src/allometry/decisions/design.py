@@ -17,14 +17,14 @@ from allometry.accounting import CostModel
 from allometry.decisions.aims import Aim, aim_at
 from allometry.decisions.asking import Which, group_columns, wanted_labels
 from allometry.decisions.candidates import Candidates, candidate_runs, listed_runs
-from allometry.decisions.outlook import extrapolation_factor, law_draws
+from allometry.decisions.outlook import extrapolation_factor, law_draws, new_run_noise
 from allometry.decisions.questions import check_budgets
 from allometry.decisions.spending import Joint, spend
 from allometry.errors import InputError
 from allometry.inference import Posterior
 from allometry.inference.discrepancy import discrepancy_between, study_scale
 from allometry.inference.drift import far_square
-from allometry.inference.evaluate import log_loss_at, run_noise
+from allometry.inference.evaluate import log_loss_at
 from allometry.inference.model import STUDENT_DF
 
 DRAWS = 2000
@@ -163,9 +163,7 @@ def _joint(posterior: Posterior, aim: Aim, possible: Candidates) -> Joint:
     both = np.column_stack([aim.draws, log_loss])
     covariance = np.cov(both.T) * _believed(posterior, covariance_of=both, group=possible.group)
     covariance += _discrepancy(posterior, aim, possible)
-    noise = run_noise(
-        posterior.log_noise(possible.group), posterior.draws("log_off_valley"), imbalance
-    )
+    noise = new_run_noise(posterior, possible.group, imbalance)
     return Joint(
         covariance=covariance,
         noise=TOLD_BY_STUDENT * (noise**2).mean(axis=0),

@@ -78,9 +78,21 @@ def with_noise(
     stream: int,
 ) -> Draws:
     """Log loss of a new run: `log_loss` (draw, point) plus the noise of one training run."""
-    scale = run_noise(posterior.log_noise(group), posterior.draws("log_off_valley"), imbalance)
+    scale = new_run_noise(posterior, group, imbalance)
     rng = np.random.default_rng([posterior.record.seed, 7, stream])
     return np.asarray(log_loss + scale * rng.standard_t(STUDENT_DF, size=log_loss.shape))
+
+
+def new_run_noise(posterior: Posterior, group: npt.NDArray[np.int64], imbalance: Draws) -> Draws:
+    """Scale of a new run's log loss around the law with its discrepancy, (draw, point).
+
+    The fit knew of no discrepancy, so what it took for noise holds part of it. A prediction that
+    adds the discrepancy takes the share that is noise (`StudyScale.noise`): else it counts twice.
+    """
+    scale = run_noise(posterior.log_noise(group), posterior.draws("log_off_valley"), imbalance)
+    if posterior.record.drift.scale == 0:
+        return scale
+    return np.asarray(scale * np.sqrt(study_scale(posterior).noise))
 
 
 def extrapolation_factor(posterior: Posterior, group: npt.NDArray[np.int64], flops: Draws) -> Draws:

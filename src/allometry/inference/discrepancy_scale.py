@@ -23,8 +23,11 @@ Array = npt.NDArray[np.float64]
 SCALES = np.exp(np.linspace(np.log(1 / 12), np.log(8.0), 33))
 """Scales over the prior's median that are tried."""
 
-NOISES = np.exp(np.linspace(np.log(0.3), np.log(1.5), 11))
-"""Shares of the fit's noise variance that are tried, alike beforehand."""
+NOISES = np.exp(np.linspace(np.log(0.02), np.log(4.0), 21))
+"""Shares of the fit's noise variance that are tried."""
+
+NOISE_LOG_SD = 0.5
+"""Beforehand the fit is right about its noise, within a factor of 1.6 in variance."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,6 +98,7 @@ def learn_scale(
 
     tried = np.asarray([[log_likelihood(scale * s, noise) for noise in NOISES] for s in SCALES])
     tried -= 0.5 * (np.log(SCALES) / log_sd)[:, None] ** 2
+    tried -= 0.5 * (np.log(NOISES) / NOISE_LOG_SD) ** 2
     weights = np.exp(tried - tried.max())
     weights /= weights.sum()
     logs = np.log(scale * SCALES)
