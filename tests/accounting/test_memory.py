@@ -99,7 +99,7 @@ def test_number_widths_scale_what_they_name():
     shape, half = preset("xlstm-tiny"), NumberBytes(weight=1, activation=2, state=2)
     assert state_bytes(shape, numbers=half) * 2 == state_bytes(shape)
     assert 2 * decode_bytes(shape, 1, numbers=half).weights == decode_bytes(shape, 1).weights
-    with pytest.raises(InputError, match="at least 1"):
+    with pytest.raises(InputError, match="must be positive"):
         NumberBytes(weight=0)
 
 

@@ -15,7 +15,7 @@ def test_fit_writes_a_posterior_and_names_the_data_sheet(tmp_path, capsys):
     table = simulate_latency(1).drop(columns="exact").rename(columns={"seconds": "wall"})
     table.to_csv(timings, index=False)
     argv = ["latency", "fit", str(timings), "-o", str(out)]
-    argv += ["--alias", "wall=seconds", "--set", "device=h100-sxm", "--set", "dtype=float32"]
+    argv += ["--alias", "wall=seconds", "--set", "device=h100-sxm", "--set", "dtype=posit"]
     options = ["--law", "roofline", "--draws", "100", "--json"]
     assert main([*argv, *options]) == 0
     document = json.loads(capsys.readouterr().out)
@@ -23,7 +23,7 @@ def test_fit_writes_a_posterior_and_names_the_data_sheet(tmp_path, capsys):
     assert document["architectures"] == ["transformer", "xlstm"]
     shares = [row["share_of_peak"] for row in document["coefficients"]]
     assert all(0 < share < 1 for share in shares if share is not None)
-    assert any("dtype float32" in warning for warning in document["warnings"])
+    assert any("no dtype posit" in warning for warning in document["warnings"])
     assert LatencyPosterior.load(out).record.source == "timings.csv"  # not whose folder it is
 
 
@@ -39,6 +39,21 @@ def test_predict_gives_one_row_a_combination(fitted_latency_file, tmp_path, caps
     assert seconds["xlstm", 512] == pytest.approx(seconds["xlstm", 16384], rel=0.03)
     assert seconds["transformer", 512] < seconds["transformer", 16384]
     assert picture.stat().st_size > 0
+
+
+def test_predict_counts_the_bytes_of_the_dtype_asked_for(fitted_latency_file, capsys):
+    argv = ["latency", "predict", str(fitted_latency_file), "--architecture", "transformer"]
+    argv += ["--params", "1.4e9", "--prefill-lengths", "128", "--json"]
+    seconds = {}
+    for dtype in ([], ["--dtype", "bf16"], ["--dtype", "float32"], ["--dtype", "q4_0"]):
+        assert main([*argv, *dtype]) == 0
+        row = json.loads(capsys.readouterr().out)[0]
+        seconds[row["dtype"]] = row["seconds_median"]
+    # A step reads its weights, 16 or 32 bits each, or 4.5: less what it spends on other things.
+    assert 1.4 < seconds["float32"] / seconds["16-bit"] < 2
+    assert 4.5 / 16 < seconds["q4_0"] / seconds["16-bit"] < 0.7
+    assert main([*argv, "--dtype", "posit"]) == 2
+    assert "no dtype 'posit'" in capsys.readouterr().err
 
 
 def test_predict_says_which_points_do_not_fit_the_memory(fitted_latency_file, capsys):
@@ -92,6 +107,17 @@ def test_cost_adds_hours_and_money_and_draws_them(
     assert picture.stat().st_size > 0
 
 
+def test_cost_says_that_its_model_is_beyond_the_runs(fitted_file, fitted_latency_file, capsys):
+    argv = ["latency", "cost", str(fitted_file), str(fitted_latency_file), "--served", "1e12"]
+    options = ["--target-loss", "2.6", "--context-length", "4096", "--architecture", "transformer"]
+    said = {}
+    for size in ("1e8", "2e8"):
+        assert main([*argv, *options, "--params", size]) == 0
+        said[size] = capsys.readouterr().err
+    assert "times the compute of the group's largest run" in said["1e8"]
+    assert "the compute of the group's" not in said["2e8"]
+
+
 def test_cost_of_a_loss_out_of_reach_is_said(fitted_file, fitted_latency_file, capsys):
     argv = ["latency", "cost", str(fitted_file), str(fitted_latency_file), "--served", "1e12"]
     options = ["--target-loss", "1.0", "--context-length", "65536", "--architecture", "xlstm"]
@@ -138,6 +164,8 @@ def test_break_even_gives_a_context_for_each_batch(fitted_file, fitted_latency_f
     assert many["probability_breaks_even"] == 1.0
     # The xLSTM of equal loss is smaller, since its simulated loss is lower.
     assert many["b_params_median"] < 4e8
+    assert main([*argv, *options, "--device", "abacus"]) == 2
+    assert "no device 'abacus'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

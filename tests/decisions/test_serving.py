@@ -1,11 +1,15 @@
 """Loss and latency joined: dominance, break-even, the largest batch and cost over a life."""
 
+import dataclasses
+
 import numpy as np
+import pandas as pd
 import pytest
 
 from allometry.accounting import count_params, preset
 from allometry.decisions.crossover import crossover_batch, crossover_context
 from allometry.decisions.latency import latency_draws
+from allometry.decisions.prediction import predict
 from allometry.decisions.serving import (
     break_even_context,
     largest_batch,
@@ -87,6 +91,58 @@ def test_half_the_memory_holds_less_than_half_the_batch(fitted_latency):
         fitted_latency, "transformer", params, context_length=2048, memory_bytes=1e9
     )
     assert tiny["batch_size_q95"].item() == 0
+
+
+def test_narrow_weights_leave_room_for_more_sequences_and_wide_numbers_for_fewer(
+    fitted_latency,
+):
+    params = count_params(preset("transformer-1.4b")).total
+    wide, timed, narrow = (
+        largest_batch(fitted_latency, "transformer", params, context_length=2048, dtype=dtype).iloc[
+            0
+        ]["batch_size_median"]
+        for dtype in ("float32", None, "int4")
+    )
+    # Cache and activations of float32 are twice as wide, and its weights are too.
+    assert wide < timed / 2
+    assert timed < narrow < 2 * timed
+
+
+def test_a_break_even_is_of_the_device_that_is_asked_for(fitted, fitted_latency):
+    # On one multiprocessor heads wait for one another's walk along the chunks of a prompt.
+    alone = dataclasses.replace(fitted_latency.record.device, name="narrow", units=1)
+    timed, narrow = (
+        break_even_context(
+            fitted,
+            fitted_latency,
+            "transformer",
+            "xlstm",
+            params=4e8,
+            quantity="ttft",
+            device=device,
+        ).iloc[0]
+        for device in (None, alone)
+    )
+    assert narrow["context_length_q75"] > 4 * timed["context_length_q75"]
+    assert narrow["b_params_median"] == timed["b_params_median"]  # of losses alone
+
+
+def test_cost_says_how_far_beyond_the_runs_its_model_is(fitted, fitted_latency):
+    options = {"target_loss": 2.6, "served_tokens": 1e12, "context_length": 4096}
+    small, large = (
+        lifetime_cost(fitted, fitted_latency, "transformer", params=[size], **options).iloc[0]
+        for size in (1e8, 2e8)
+    )
+    assert large["distance_outside"] == 0.0
+    assert small["distance_outside"] > 0.5  # thousands of tokens a param
+    point = pd.DataFrame(
+        {"params": [small["params_median"]], "tokens": [small["tokens_median"]]}
+        | {"architecture": ["transformer"], "context_length": [small["loss_context_length"]]}
+    )
+    there = predict(fitted, point).iloc[0]
+    for name in ("extrapolation_factor", "distance_outside"):
+        assert small[name] == pytest.approx(there[name], rel=1e-9)
+    assert small["reach"] == there["reach"]
 
 
 def test_memory_that_is_not_known_is_asked_for(fitted_latency):

@@ -39,9 +39,10 @@ def latency_grid() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def simulate_latency(seed: int) -> pd.DataFrame:
+def simulate_latency(seed: int, dtype: str | None = None) -> pd.DataFrame:
     """Timings under the one-kernel law at its prior means, with noise; ``exact`` without."""
     law, table = latency_law("roofline"), latency_grid()
+    table = table if dtype is None else table.assign(dtype=dtype)
     theta = np.array([c.loc for c in law.coefficients])
     with jax.enable_x64(True):
         values = natural_values(law, jnp.asarray(theta)[:, None], bounded=True)

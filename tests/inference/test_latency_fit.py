@@ -111,12 +111,58 @@ def test_what_a_table_without_a_data_sheet_does_not_tell_is_said():
     table = simulate_latency(1).drop(columns="exact")
     table = table[(table["architecture"] == "xlstm") & (table["batch_size"] < 64)]
     status = np.where(np.arange(len(table)) == 0, "oom", "ok")
-    found = fit_latency(table.assign(status=status, dtype="int8"), law="roofline", sampler=LAPLACE)
+    found = fit_latency(table.assign(status=status, dtype="posit"), law="roofline", sampler=LAPLACE)
     said = " ".join(found.record.warnings)
     assert "1 point(s) ran out of memory, whose size is not known" in said
     assert "no data sheet of the device is known" in said
-    assert "dtype int8: weights and caches are counted in numbers of two bytes" in said
+    assert "no dtype posit is known: weights and caches are counted in numbers of two" in said
     assert not found.record.bounded
+
+
+@pytest.fixture(scope="module")
+def of_two_types():
+    """Timings of weights of 4 bytes and of 1, and their fit."""
+    kinds = [simulate_latency(seed, dtype) for seed, dtype in ((1, "float32"), (2, "int8"))]
+    table = pd.concat(kinds, ignore_index=True)
+    timings = table.drop(columns="exact")
+    return table, fit_latency(timings, law="roofline", device=DEVICE, sampler=LAPLACE)
+
+
+def test_timings_of_two_types_have_one_law_with_the_bytes_of_each(of_two_types):
+    table, posterior = of_two_types
+    assert not any("dtype" in warning for warning in posterior.record.warnings)
+    found = predict_latency(posterior, table.drop(columns="seconds"))
+    assert list(found["dtype"]) == list(table["dtype"])
+    assert found["timed"].all()
+    error = np.log(found["seconds_median"] / table["exact"])
+    assert np.sqrt((error**2).mean()) < NOISE
+    # Counted at two bytes, one of them would read its weights at twice the truth, 92 % of the peak.
+    share = posterior.values("transformer")["weight_bandwidth"]
+    truth = 1 / (1 + np.exp(-2.5))
+    assert np.quantile(share, 0.01) < truth < np.quantile(share, 0.99)
+
+
+def test_a_point_says_which_of_several_types_it_has(of_two_types):
+    table, posterior = of_two_types
+    points = table.drop(columns=["dtype", "seconds"]).head(3)
+    with pytest.raises(InputError, match="timed in float32, int8: which one"):
+        predict_latency(posterior, points)
+    with pytest.raises(InputError, match="no dtype 'posit'"):
+        predict_latency(posterior, points.assign(dtype="posit"))
+    between = predict_latency(posterior, points.assign(dtype="bf16"))
+    assert set(between["dtype"]) == {"16-bit"}
+    assert not between["timed"].any()  # of these weights
+
+
+def test_types_of_one_width_are_one(fitted_latency, timed):
+    found = fit_latency(
+        timed.drop(columns="exact").assign(dtype="bfloat16"),
+        law="roofline",
+        device=DEVICE,
+        sampler=LAPLACE,
+    )
+    again = predict_latency(found, timed)
+    pd.testing.assert_frame_equal(again, predict_latency(fitted_latency, timed))
 
 
 def test_memory_law_finds_the_factor_that_decided_what_fitted():

@@ -41,6 +41,12 @@ from allometry.accounting.mlstm import (
     mlstm_step_flops,
     optimal_chunk_size,
 )
+from allometry.accounting.number_types import (
+    SIXTEEN,
+    NumberType,
+    find_number_type,
+    number_type,
+)
 from allometry.accounting.params import ParamCounts, count_params
 from allometry.accounting.presets import preset, preset_names
 from allometry.accounting.shapes import (
@@ -65,6 +71,7 @@ from allometry.accounting.study import (
 __all__ = [
     "BF16",
     "DEVICES",
+    "SIXTEEN",
     "SMALL_RANGE",
     "STUDY_BUDGETS",
     "STUDY_CONTEXT_LENGTHS",
@@ -78,6 +85,7 @@ __all__ = [
     "ExtrapolationWarning",
     "InferenceFlops",
     "NumberBytes",
+    "NumberType",
     "Optimizer",
     "ParamCounts",
     "Schedule",
@@ -97,6 +105,7 @@ __all__ = [
     "family_shapes",
     "feed_forward_width",
     "find_device",
+    "find_number_type",
     "kv_cache_bytes",
     "kv_cache_bytes_per_token",
     "mlstm_backward_flops",
@@ -105,6 +114,7 @@ __all__ = [
     "mlstm_forward_flops",
     "mlstm_step_flops",
     "named_device",
+    "number_type",
     "optimal_chunk_size",
     "prefill_bytes",
     "prefill_flops",

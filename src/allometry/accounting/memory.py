@@ -14,16 +14,17 @@ from allometry.errors import InputError
 class NumberBytes:
     """Bytes of one number, by where it lives."""
 
-    weight: int = 2
-    """A weight, scale, bias or embedding entry."""
+    weight: float = 2
+    """A weight, scale, bias or embedding entry; no whole number where weights share a scale."""
     activation: int = 2
     """An activation, or an entry of the KV cache."""
     state: int = 4
     """An entry of the mLSTM state, of its normaliser or of its running maximum."""
 
     def __post_init__(self) -> None:
-        if min(self.weight, self.activation, self.state) < 1:
-            raise InputError(f"bytes of a number must be at least 1, got {self}")
+        if not self.weight > 0 or min(self.activation, self.state) < 1:
+            what = "bytes of a weight must be positive, of an activation and a state at least 1"
+            raise InputError(f"{what}, got {self}")
 
 
 BF16 = NumberBytes()

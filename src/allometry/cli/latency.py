@@ -1,7 +1,7 @@
 """``allometry latency``: bench, fit, predict."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -14,16 +14,18 @@ from allometry.cli.asking import (
     short,
     write_picture,
 )
+from allometry.cli.latency_asking import (
+    AS_TIMED,
+    Numbers,
+    Quantity,
+    Serving,
+    Whole,
+    Words,
+    device_named,
+    loaded_timings,
+)
 from allometry.cli.pairs import parse_pairs
 
-if TYPE_CHECKING:
-    from allometry.accounting import Device
-    from allometry.inference import LatencyPosterior, Posterior
-
-Whole = Annotated[list[int], Parameter(consume_multiple=True)]
-Numbers = Annotated[list[float], Parameter(consume_multiple=True)]
-Words = Annotated[list[str], Parameter(consume_multiple=True)]
-Quantity = Literal["ttft", "step_time"]
 Pairs = Annotated[list[str] | None, Parameter(negative="")]
 
 
@@ -212,9 +214,8 @@ def predict_command(
     prefill_lengths: Whole,
     batch_sizes: Whole | None = None,
     quantity: Quantity = "step_time",
-    device: str | None = None,
+    serving: Serving = AS_TIMED,
     plot: Path | None = None,
-    force: bool = False,
     json: bool = False,
 ) -> int:
     """Seconds of prefills or decode steps that were not timed, and what bounds them.
@@ -236,12 +237,8 @@ def predict_command(
         Sequences; by default 1.
     quantity
         ttft or step_time.
-    device
-        Another device, by name: wider intervals.
     plot
         Picture of the seconds against prompt or context: .png, .pdf or .svg.
-    force
-        Answer although the fit did not converge.
     json
         Print one JSON document.
     """
@@ -257,7 +254,9 @@ def predict_command(
     names = ["architecture", "params", "prefill_length", "batch_size"]
     grid = product(architecture, params, prefill_lengths, batch_sizes or [1])
     points = pd.DataFrame(list(grid), columns=names).assign(quantity=quantity)
-    table = predict_latency(loaded, points, device=device_named(device), force=force)
+    points["dtype"] = serving.dtype
+    sheet = device_named(serving.device)
+    table = predict_latency(loaded, points, device=sheet, force=serving.force)
     if too_large := int((table["probability_fits"] < 0.5).sum()):
         text = f"warning: {too_large} of {len(table)} point(s) do not fit the device's memory: "
         stderr.print(f"{text}their seconds are the law's alone", style="yellow", highlight=False)
@@ -266,27 +265,3 @@ def predict_command(
 
         write_picture(draw_runtime(table, loaded.timings()), plot)
     return answered(table, as_json=json)
-
-
-def device_named(name: str | None) -> "Device | None":
-    """Data sheet of a device by name; None for none."""
-    from allometry.accounting import named_device
-
-    return None if name is None else named_device(name)
-
-
-def loaded_timings(path: Path) -> "LatencyPosterior":
-    """A latency posterior from its file, once JAX is set up."""
-    from allometry.cli.runtime import prepare_jax
-    from allometry.inference import LatencyPosterior
-
-    prepare_jax()
-    return LatencyPosterior.load(path)
-
-
-def loaded_both(loss: Path, latency: Path) -> "tuple[Posterior, LatencyPosterior]":
-    """A loss and a latency posterior from their files."""
-    from allometry.inference import Posterior
-
-    timings = loaded_timings(latency)
-    return Posterior.load(loss), timings

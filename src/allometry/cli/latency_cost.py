@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from allometry.cli.asking import answered, check_picture, write_picture
-from allometry.cli.latency import Numbers, Words, device_named, loaded_both
+from allometry.cli.latency_asking import AS_TIMED, Numbers, Serving, Words, loaded_both
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,9 +22,8 @@ def cost_command(
     training_share: float = 0.4,
     price_per_hour: float | None = None,
     params: Numbers | None = None,
-    device: str | None = None,
+    serving: Serving = AS_TIMED,
     plot: Path | None = None,
-    force: bool = False,
     json: bool = False,
 ) -> int:
     """Device-hours, or money, of a model's life: train it to a loss, then generate tokens with it.
@@ -55,12 +54,8 @@ def cost_command(
         Money a device-hour: adds the cost.
     params
         Sizes tried; by default a grid over those that were timed.
-    device
-        Another device than the one timed, by name: wider intervals.
     plot
         Picture of params and device-hours against the demand: .png, .pdf or .svg.
-    force
-        Answer although a fit did not converge.
     json
         Print one JSON document.
     """
@@ -80,8 +75,7 @@ def cost_command(
         training_share=training_share,
         price_per_hour=price_per_hour,
         params=params,
-        device=device_named(device),
-        force=force,
+        **serving.target(),
     )
     for text in _doubts(table):
         stderr.print(f"warning: {text}", style="yellow", soft_wrap=True, highlight=False)

@@ -4,9 +4,13 @@ from pathlib import Path
 from typing import Literal
 
 from allometry.cli.asking import answered, check_picture, write_picture
-from allometry.cli.latency import (
+from allometry.cli.latency_asking import (
+    AS_TIMED,
+    BY_STEPS,
+    Compared,
     Numbers,
     Quantity,
+    Serving,
     Whole,
     Words,
     device_named,
@@ -22,13 +26,11 @@ def frontier_command(
     latency: Path,
     *,
     context_length: int,
-    tokens_per_param: float = 22.0,
     batch_size: int = 1,
-    quantity: Quantity = "step_time",
     params: Numbers | None = None,
-    device: str | None = None,
+    compared: Compared = BY_STEPS,
+    serving: Serving = AS_TIMED,
     plot: Path | None = None,
-    force: bool = False,
     json: bool = False,
 ) -> int:
     """Loss against latency, size by size, of every architecture.
@@ -41,20 +43,12 @@ def frontier_command(
         File written by ``allometry latency fit``.
     context_length
         Tokens of the prompt, or context of the step.
-    tokens_per_param
-        Training tokens over params.
     batch_size
         Sequences.
-    quantity
-        ttft or step_time.
     params
         Sizes; by default a grid over those that were timed.
-    device
-        Another device than the one timed, by name.
     plot
         Picture of loss against latency: .png, .pdf or .svg.
-    force
-        Answer although a fit did not converge.
     json
         Print one JSON document.
     """
@@ -64,12 +58,11 @@ def frontier_command(
     table = serving_frontier(
         *loaded_both(loss, latency),
         context_length=context_length,
-        tokens_per_param=tokens_per_param,
         batch_size=batch_size,
-        quantity=quantity,
         params=params,
-        device=device_named(device),
-        force=force,
+        tokens_per_param=compared.tokens_per_param,
+        quantity=compared.quantity,
+        **serving.target(),
     )
     if plot:
         from allometry.plots.latency_decide import draw_frontier
@@ -87,8 +80,8 @@ def crossover_command(
     batch_sizes: Whole | None = None,
     context_lengths: Whole | None = None,
     quantity: Quantity | None = None,
+    serving: Serving = AS_TIMED,
     plot: Path | None = None,
-    force: bool = False,
     json: bool = False,
 ) -> int:
     """Context at which a step takes twice as long as at none; or batch at which computing decides.
@@ -112,8 +105,6 @@ def crossover_command(
         ttft or step_time, for --of batch; by default step_time.
     plot
         Picture of the crossover against batch or context: .png, .pdf or .svg.
-    force
-        Answer although the fit did not converge.
     json
         Print one JSON document.
     """
@@ -137,7 +128,7 @@ def crossover_command(
     models = product(architecture, params)
     if of == "context":
         rows = [
-            crossover_context(loaded, name, size, batch_size=batch, force=force)
+            crossover_context(loaded, name, size, batch_size=batch, **serving.target())
             for (name, size), batch in product(models, batch_sizes or [1])
         ]
     else:
@@ -148,7 +139,7 @@ def crossover_command(
                 size,
                 context_length=context,
                 quantity=quantity or "step_time",
-                force=force,
+                **serving.target(),
             )
             for (name, size), context in product(models, context_lengths or [2048])
         ]
@@ -166,11 +157,10 @@ def break_even_command(
     *,
     pair: tuple[str, str],
     params: Numbers,
-    tokens_per_param: float = 22.0,
     batch_sizes: Whole | None = None,
-    quantity: Quantity = "step_time",
+    compared: Compared = BY_STEPS,
+    serving: Serving = AS_TIMED,
     plot: Path | None = None,
-    force: bool = False,
     json: bool = False,
 ) -> int:
     """Context beyond which one architecture is faster than another of equal loss.
@@ -185,16 +175,10 @@ def break_even_command(
         Two architectures: ``--pair transformer xlstm`` asks from where the second is faster.
     params
         Sizes of the first; the second takes the size of equal loss.
-    tokens_per_param
-        Training tokens over params, of both.
     batch_sizes
         Sequences; by default 1.
-    quantity
-        ttft or step_time.
     plot
         Picture of the context against the batch: .png, .pdf or .svg.
-    force
-        Answer although a fit did not converge.
     json
         Print one JSON document.
     """
@@ -212,10 +196,10 @@ def break_even_command(
             timings,
             *pair,
             params=size,
-            tokens_per_param=tokens_per_param,
             batch_size=batch,
-            quantity=quantity,
-            force=force,
+            tokens_per_param=compared.tokens_per_param,
+            quantity=compared.quantity,
+            **serving.target(),
         )
         for size, batch in product(params, batch_sizes or [1])
     ]
@@ -233,8 +217,7 @@ def largest_batch_command(
     architecture: Words,
     params: Numbers,
     context_lengths: Whole,
-    device: str | None = None,
-    force: bool = False,
+    serving: Serving = AS_TIMED,
     json: bool = False,
 ) -> int:
     """Largest batch that fits the device's memory, prompts included.
@@ -251,10 +234,6 @@ def largest_batch_command(
         Sizes; the timed model of that many params is taken, or the family's shape.
     context_lengths
         Tokens of the prompt of each sequence.
-    device
-        Another device, by name: its memory is taken.
-    force
-        Answer although the fit did not converge.
     json
         Print one JSON document.
     """
@@ -264,9 +243,9 @@ def largest_batch_command(
 
     from allometry.decisions.serving import largest_batch
 
-    sheet = device_named(device)
+    sheet = device_named(serving.device)
     loaded = loaded_timings(posterior)
-    loaded.require_converged(force=force)
+    loaded.require_converged(force=serving.force)
     rows = [
         largest_batch(
             loaded,
@@ -274,6 +253,7 @@ def largest_batch_command(
             size,
             context_length=context,
             memory_bytes=None if sheet is None else sheet.memory_bytes,
+            dtype=serving.dtype,
         )
         for name, size, context in product(architecture, params, context_lengths)
     ]

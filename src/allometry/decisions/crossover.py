@@ -4,6 +4,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from allometry.accounting import Device
 from allometry.decisions.latency import Draws, check_points, latency_draws, memory_seconds
 from allometry.inference import interval_columns
 from allometry.inference.latency_posterior import LatencyPosterior
@@ -16,10 +17,14 @@ def crossover_batch(
     *,
     context_length: int,
     quantity: str = "step_time",
+    device: Device | None = None,
+    dtype: str | None = None,
     largest: int = 65_536,
     force: bool = False,
 ) -> pd.DataFrame:
     """Batch from which computing takes longer than memory, and what it costs to get there.
+
+    `device` and `dtype` are as in `predict_latency`.
 
     Returns
     -------
@@ -29,7 +34,7 @@ def crossover_batch(
     """
     batches = np.unique(np.geomspace(1, largest, 49).round().astype(np.int64))
     points = _grid(architecture, params, batches, [context_length], quantity)
-    crossed = _excess(posterior, points, force=force)
+    crossed = _excess(posterior, points.assign(dtype=dtype), device, force=force)
     return _crossing(
         crossed,
         batches.astype(np.float64),
@@ -44,10 +49,14 @@ def crossover_context(
     params: float,
     *,
     batch_size: int = 1,
+    device: Device | None = None,
+    dtype: str | None = None,
     largest: int = 1_048_576,
     force: bool = False,
 ) -> pd.DataFrame:
     """Context from which a decode step spends more on the cache than on everything else.
+
+    `device` and `dtype` are as in `predict_latency`.
 
     Returns
     -------
@@ -57,8 +66,8 @@ def crossover_context(
     """
     posterior.require_converged(force=force)
     contexts = np.unique(np.geomspace(1, largest, 49).round().astype(np.int64))
-    points = check_points(_grid(architecture, params, [batch_size], contexts, "step_time"))
-    seconds = latency_draws(posterior, points).seconds
+    points = _grid(architecture, params, [batch_size], contexts, "step_time").assign(dtype=dtype)
+    seconds = latency_draws(posterior, check_points(points), device=device).seconds
     return _crossing(
         seconds - 2.0 * seconds[:, :1],
         contexts.astype(np.float64),
@@ -80,9 +89,11 @@ def _grid(
     return grid.assign(architecture=architecture, params=float(params), quantity=quantity)
 
 
-def _excess(posterior: LatencyPosterior, points: pd.DataFrame, *, force: bool) -> Draws:
+def _excess(
+    posterior: LatencyPosterior, points: pd.DataFrame, device: Device | None, *, force: bool
+) -> Draws:
     posterior.require_converged(force=force)
-    parts = latency_draws(posterior, check_points(points)).parts
+    parts = latency_draws(posterior, check_points(points), device=device).parts
     return np.asarray(np.log(np.asarray(parts.compute)) - np.log(memory_seconds(parts)))
 
 

@@ -10,11 +10,12 @@ import numpy.typing as npt
 import pandas as pd
 
 from allometry.accounting.devices import Device
-from allometry.decisions.latency_effects import cell_of, field_effects
-from allometry.decisions.latency_shapes import point_shapes
+from allometry.decisions.latency_effects import field_effects
+from allometry.decisions.latency_shapes import point_shapes, typed_points
 from allometry.decisions.memory import fits_memory
 from allometry.errors import InputError
 from allometry.inference import interval_columns
+from allometry.inference.latency_arrays import cell_name
 from allometry.inference.latency_field import places
 from allometry.inference.latency_posterior import LatencyPosterior
 from allometry.inference.latency_work import table_work
@@ -68,8 +69,10 @@ def predict_latency(
     posterior : LatencyPosterior
     points : DataFrame
         Columns ``architecture, params, batch_size, prefill_length, quantity``; the widths where
-        known (else those of the timed model of so many params, or of the family), and
-        ``generation_length`` (default 1: a step at context ``prefill_length``).
+        known (else those of the timed model of so many params, or of the family),
+        ``generation_length`` (default 1: a step at context ``prefill_length``), and ``dtype``
+        (default: that of the timings). Of another dtype than the timed one only the bytes differ:
+        rates of its products are taken to be the same.
     device : Device, optional
         Another device than the one timed: shares of its peaks are taken over, with the wider
         interval of `DEVICE_LOG_SD`.
@@ -81,7 +84,7 @@ def predict_latency(
     Returns
     -------
     DataFrame
-        The points with ``seconds_*`` (the law with what it misses),
+        The points, with ``dtype`` by its short name, ``seconds_*`` (the law with what it misses),
         ``run_seconds_*`` (one timing, noise included), ``probability_memory_bound`` (memory and the
         walk take longer than computing), ``bottleneck`` (launch, compute, memory or walk: largest
         in most draws), ``probability_fits`` (the device's memory holds the batch; NaN where it is
@@ -90,11 +93,11 @@ def predict_latency(
     Raises
     ------
     InputError
-        If a column is missing, an architecture was not timed, or another device is asked for and
-        the timed one has no data sheet.
+        If a column is missing, an architecture was not timed, a dtype is not known, or another
+        device is asked for and the timed one has no data sheet.
     """
     posterior.require_converged(force=force)
-    table = check_points(points)
+    table = typed_points(posterior, check_points(points))
     draws = latency_draws(posterior, table, device=device, seed=seed)
     parts = draws.parts
     kinds = {
@@ -115,7 +118,7 @@ def predict_latency(
         probability_memory_bound=bound.mean(axis=0),
         bottleneck=[list(kinds)[index] for index in most],
         probability_fits=fits_memory(posterior, table, capacity).mean(axis=0),
-        timed=[cell_of(row) in known for _, row in table.iterrows()],
+        timed=[cell_name(row) in known for _, row in table.iterrows()],
     )
 
 
@@ -172,6 +175,7 @@ def latency_draws(
         what = f"shares are of the table's largest rates, not of a data sheet: no {target.name}"
         hint = "Fit with the timed device's data sheet (device=, --device)."
         raise InputError(what, where=f"fit of {posterior.record.source}", hint=hint)
+    table = typed_points(posterior, table)
     rng = np.random.default_rng([seed, 11])
     shapes = point_shapes(posterior, table)
     n = posterior.n_draws

@@ -13,11 +13,6 @@ from allometry.inference.latency_posterior import LatencyPosterior
 Draws = npt.NDArray[np.float64]
 
 
-def cell_of(row: pd.Series) -> str:
-    """Name of the cell of a point."""
-    return cell_name(str(row["architecture"]), float(row["params"]), str(row["quantity"]))
-
-
 def field_effects(
     posterior: LatencyPosterior,
     table: pd.DataFrame,
@@ -48,7 +43,7 @@ def _groups(
 ) -> Iterator[tuple[tuple[str, str], str, npt.NDArray[np.int64]]]:
     """Phase, cell and rows of points that share what is drawn."""
     known = {str(name) for name in posterior.idata["posterior"]["cell"].to_numpy()}
-    names = [cell_of(row) for _, row in table.iterrows()]
+    names = [cell_name(row) for _, row in table.iterrows()]
     phases = list(
         zip(table["architecture"].astype(str), table["quantity"].astype(str), strict=True)
     )

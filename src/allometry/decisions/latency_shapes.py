@@ -1,8 +1,9 @@
-"""Shapes of the models that a latency is asked of."""
+"""Shapes, and types of numbers, of the models that a latency is asked of."""
 
 import pandas as pd
 
-from allometry.accounting import Shape
+from allometry.accounting import Shape, number_type
+from allometry.errors import InputError
 from allometry.inference.latency_posterior import LatencyPosterior
 from allometry.inference.latency_work import WIDTHS, shapes_of
 
@@ -30,3 +31,24 @@ def point_shapes(posterior: LatencyPosterior, points: pd.DataFrame) -> list[Shap
                 values = values.fillna(own[name].iloc[0])
             table.loc[rows, name] = table.loc[rows, name].fillna(values)
     return shapes_of(table)
+
+
+def typed_points(posterior: LatencyPosterior, points: pd.DataFrame) -> pd.DataFrame:
+    """Points with a column ``dtype``, by short names: as asked, else as all timings have it.
+
+    Raises
+    ------
+    InputError
+        If a dtype is not known, or not given where an architecture was timed in several.
+    """
+    asked = points["dtype"] if "dtype" in points else pd.Series(None, points.index, dtype=object)
+    found = asked.astype(object).where(asked.notna(), None)
+    if found.isna().any():
+        timed = posterior.timings().groupby("architecture")["dtype"].unique()
+        for architecture in sorted(set(points.loc[found.isna(), "architecture"].astype(str))):
+            posterior.architecture_index(architecture)
+            if len(types := timed[architecture]) > 1:
+                what = f"{architecture} was timed in {', '.join(sorted(types))}: which one?"
+                raise InputError(what, where="points", hint="Give dtype= (--dtype).")
+            found[found.isna() & (points["architecture"] == architecture)] = types[0]
+    return points.assign(dtype=[number_type(str(text)).name for text in found])

@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from allometry.decisions.latency_shapes import point_shapes
+from allometry.decisions.latency_shapes import point_shapes, typed_points
 from allometry.inference.latency_memory import needed_bytes
 from allometry.inference.latency_posterior import LatencyPosterior
 
@@ -22,6 +22,7 @@ def fits_memory(latency: LatencyPosterior, points: pd.DataFrame, capacity: float
     capacity : float
         Memory of the device in bytes; infinite where it is not known.
     """
+    points = typed_points(latency, points)
     found = np.full((latency.n_draws, len(points)), np.nan)
     if not np.isfinite(capacity):
         return found

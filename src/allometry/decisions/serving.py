@@ -29,9 +29,12 @@ def largest_batch(
     *,
     context_length: int,
     memory_bytes: float | None = None,
+    dtype: str | None = None,
     largest: int = 65_536,
 ) -> pd.DataFrame:
     """Largest batch that fits the device's memory at a context, prompt included.
+
+    Weights, cache and activations are of `dtype`, by default that of the timings.
 
     Returns
     -------
@@ -49,7 +52,7 @@ def largest_batch(
         what = f"the memory of {latency.record.device.name} is not known"
         raise InputError(what, where="largest_batch", hint="Give memory_bytes= (--device).")
     batches = np.unique(np.geomspace(1, largest, 400).round().astype(np.int64))
-    points = family_points(architecture, [params], context_length, batches, "ttft")
+    points = family_points(architecture, [params], context_length, batches, "ttft", dtype=dtype)
     fits = fits_memory(latency, points, capacity)
     last = np.maximum(fits.sum(axis=1).astype(int) - 1, 0)
     found = np.where(fits[:, 0] > 0, batches[last], 0)
@@ -68,6 +71,7 @@ def serving_frontier(
     quantity: str = "step_time",
     params: "npt.ArrayLike | None" = None,
     device: Device | None = None,
+    dtype: str | None = None,
     force: bool = False,
 ) -> pd.DataFrame:
     """Loss against time to first token or step time, size by size, of every architecture.
@@ -82,8 +86,9 @@ def serving_frontier(
         context length nearest to it.
     tokens_per_param : float
         Training tokens over params.
-    batch_size, quantity, device
-        As in `predict_latency`.
+    batch_size, quantity, device, dtype
+        As in `predict_latency`. Losses are those of training: what narrower weights lose is not in
+        them.
     params : array-like, optional
         Sizes; by default a grid over those that were timed.
 
@@ -102,7 +107,7 @@ def serving_frontier(
     losses, seconds = {}, {}
     for name in names:
         losses[name] = losses_at(loss, name, context_length, sizes, sizes * tokens_per_param)[:n]
-        points = family_points(name, sizes, context_length, [batch_size], quantity)
+        points = family_points(name, sizes, context_length, [batch_size], quantity, dtype=dtype)
         seconds[name] = latency_draws(latency, points, device=device, common=True).seconds[:n]
     rows = []
     for name in names:
@@ -133,6 +138,8 @@ def break_even_context(
     tokens_per_param: float = 22.0,
     batch_size: int = 1,
     quantity: str = "step_time",
+    device: Device | None = None,
+    dtype: str | None = None,
     largest: int = 1_048_576,
     force: bool = False,
 ) -> pd.DataFrame:
@@ -140,6 +147,7 @@ def break_even_context(
 
     b takes, draw by draw, the size at which its loss equals that of a with `params`, both trained
     on `tokens_per_param` tokens a param, at the context length of a's groups nearest to 8,192.
+    `device` and `dtype` are as in `predict_latency`.
 
     Returns
     -------
@@ -165,13 +173,14 @@ def break_even_context(
     equal = first_crossing(target[:n] - of_b[:n], sizes)
     contexts = np.unique(np.geomspace(16, largest, 41).round().astype(np.int64))
     points = [
-        family_points(a, [params], contexts, [batch_size], quantity),
-        *(family_points(b, [size], contexts, [batch_size], quantity) for size in sizes),
+        family_points(name, [size], contexts, [batch_size], quantity, dtype=dtype)
+        for name, size in [(a, params), *((b, size) for size in sizes)]
     ]
-    drawn = latency_draws(latency, pd.concat(points, ignore_index=True), common=True).seconds[:n]
+    grid = pd.concat(points, ignore_index=True)
+    drawn = latency_draws(latency, grid, device=device, common=True).seconds[:n]
     of_a, rest = drawn[:, : len(contexts)], drawn[:, len(contexts) :]
-    grid = rest.reshape(n, len(sizes), len(contexts))
-    seconds_b = _between(grid, np.log(sizes), np.log(equal))
+    of_sizes = rest.reshape(n, len(sizes), len(contexts))
+    seconds_b = _between(of_sizes, np.log(sizes), np.log(equal))
     places = first_crossing(of_a - seconds_b, contexts.astype(float))
     known = np.isfinite(equal)
     crossed = np.isfinite(places) & known

@@ -16,6 +16,7 @@ from allometry.accounting import Device
 from allometry.decisions.crossover import first_crossing
 from allometry.decisions.latency import latency_draws
 from allometry.decisions.memory import fits_memory
+from allometry.decisions.outlook import reach_columns
 from allometry.decisions.serving_points import (
     Draws,
     family_points,
@@ -45,6 +46,7 @@ def lifetime_cost(
     price_per_hour: float | None = None,
     params: "npt.ArrayLike | None" = None,
     device: Device | None = None,
+    dtype: str | None = None,
     force: bool = False,
 ) -> pd.DataFrame:
     """Size and over-training that reach a loss at the least device-hours of training and serving.
@@ -70,6 +72,9 @@ def lifetime_cost(
         Sizes tried; by default a grid over those that were timed.
     device : Device, optional
         Another device than the one timed, for training and serving.
+    dtype : str, optional
+        Of serving, as in `predict_latency`; by default that of the timings. What narrower weights
+        lose is not in the loss.
     force : bool
         Answer although a fit did not converge.
 
@@ -81,9 +86,10 @@ def lifetime_cost(
         ``training_share_of_hours_*``, ``cost_*`` (money, if `price_per_hour` is given),
         ``probability_reachable`` (some size tried reaches the loss), ``probability_at_edge`` (the
         smallest or the largest size tried is the cheapest: try others), ``probability_fits``
-        (the chosen size's batch fits the device's memory; NaN where that is not known) and
-        ``loss_context_length`` (of the group whose loss it is). Intervals are of the draws that
-        reach the loss.
+        (the chosen size's batch fits the device's memory; NaN where that is not known),
+        ``loss_context_length`` (of the group whose loss it is), and ``extrapolation_factor,
+        distance_outside, reach`` of the median params and tokens; see `reach_columns`. Intervals
+        are of the draws that reach the loss.
 
     Raises
     ------
@@ -108,19 +114,24 @@ def lifetime_cost(
             batch_size=batch_size,
             training_share=training_share,
             device=device,
+            dtype=dtype,
         )
         for served in np.atleast_1d(np.asarray(served_tokens, dtype=np.float64)).ravel():
             labels = {"architecture": name, "target_loss": target_loss, "served_tokens": served}
             labels |= {"context_length": context_length, "batch_size": batch_size}
             labels["loss_context_length"] = nearest_context(loss, name, context_length)
-            rows.append(labels | _cheapest(hours, sizes, float(served), price_per_hour))
+            found = _cheapest(hours, sizes, float(served), price_per_hour)
+            middle = found["params_median"], found["tokens_median"]
+            rows.append(labels | found | _reach(loss, hours.group, *middle))
     return pd.DataFrame(rows)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Hours:
-    # Shape (draw, size): training tokens that reach the loss (NaN: none), their device-hours,
-    # device-hours of a generated token, and whether the batch fits (NaN: not known).
+    # The group of the losses; and of shape (draw, size): training tokens that reach the loss (NaN:
+    # none), their device-hours, device-hours of a generated token, and whether the batch fits (NaN:
+    # not known).
+    group: int
     tokens: Draws
     training: Draws
     per_token: Draws
@@ -138,6 +149,7 @@ def _hours(
     batch_size: int,
     training_share: float,
     device: Device | None,
+    dtype: str | None,
 ) -> _Hours:
     sheet = device or latency.record.device
     n = min(loss.n_draws, latency.n_draws)
@@ -151,14 +163,26 @@ def _hours(
     group = loss.select(architecture=architecture, context_length=nearest)
     index = np.full(len(sizes), group[0])
     flops = np.stack([np.asarray(loss.record.cost.flops(index, sizes, row)) for row in needed])
-    points = family_points(architecture, sizes, context_length, [batch_size], "step_time")
+    points = family_points(
+        architecture, sizes, context_length, [batch_size], "step_time", dtype=dtype
+    )
     step = latency_draws(latency, points, device=device, common=True).seconds[:n]
     return _Hours(
+        group=int(group[0]),
         tokens=needed,
         training=flops / (sheet.flops * training_share) / HOUR,
         per_token=step / batch_size / HOUR,
         fits=fits_memory(latency, points, sheet.memory_bytes)[:n],
     )
+
+
+def _reach(loss: Posterior, group: int, params: float, tokens: float) -> dict[str, object]:
+    if not np.isfinite(params):
+        return {"extrapolation_factor": np.nan, "distance_outside": np.nan, "reach": ""}
+    at, size, trained = np.array([group]), np.array([params]), np.array([tokens])
+    flops = np.asarray(loss.record.cost.flops(at, size, trained))
+    columns = reach_columns(loss, at, flops, size, trained)
+    return {name: values[0] for name, values in columns.items()}
 
 
 def _cheapest(hours: _Hours, sizes: Draws, served: float, price: float | None) -> dict[str, float]:

@@ -71,10 +71,12 @@ def family_points(
     contexts: "npt.ArrayLike",
     batches: "npt.ArrayLike",
     quantity: str,
+    *,
+    dtype: str | None = None,
 ) -> pd.DataFrame:
     """Points of an architecture, each with the family's shape nearest to its params."""
     rows = pd.MultiIndex.from_product(
         [np.atleast_1d(params), np.atleast_1d(contexts), np.atleast_1d(batches)],
         names=["params", "prefill_length", "batch_size"],
     ).to_frame(index=False)
-    return check_points(rows.assign(architecture=architecture, quantity=quantity))
+    return check_points(rows.assign(architecture=architecture, quantity=quantity, dtype=dtype))

@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from allometry.accounting import SIXTEEN
 from allometry.inference.latency_model import LatencyData, LatencyStructure, TimingArrays
-from allometry.inference.latency_work import ARCHITECTURES
+from allometry.inference.latency_work import ARCHITECTURES, row_type
 from allometry.laws.latency import LatencyLaw
 from allometry.laws.latency_parts import Work
 
@@ -25,7 +26,7 @@ class LatencyGrouping:
     Attributes
     ----------
     architectures, cells, settings : tuple of str
-        Names; a cell is ``architecture/params/quantity``, a setting ``cell/batch``.
+        Names as `cell_name` and `setting_name` have them.
     architecture, phase, cell : ndarray of int, shape (setting,)
         Of each setting.
     setting, slot : ndarray of int, shape (timing,)
@@ -59,9 +60,14 @@ class LatencyGrouping:
         )
 
 
-def cell_name(architecture: str, params: float, quantity: str) -> str:
-    """Name of the cell of a shape in a phase."""
-    return f"{architecture}/{params:.0f}/{quantity}"
+def cell_name(row: pd.Series) -> str:
+    """Name of the cell of a row: ``architecture/params/quantity``, and ``/dtype`` but of 16 bits.
+
+    Weights of another type run other kernels.
+    """
+    kind = row_type(row)
+    typed = "" if kind == SIXTEEN else f"/{kind.name}"
+    return f"{row['architecture']}/{float(row['params']):.0f}/{row['quantity']}{typed}"
 
 
 def setting_name(cell: str, batch_size: float) -> str:
@@ -86,10 +92,7 @@ def active_names(
 def group_timings(table: pd.DataFrame) -> LatencyGrouping:
     """Architectures, cells and settings of a table, each in the order of their sorted names."""
     architectures = sorted(table["architecture"].astype(str).unique())
-    labels = [
-        cell_name(str(a), float(n), str(q))
-        for a, n, q in zip(table["architecture"], table["params"], table["quantity"], strict=True)
-    ]
+    labels = [cell_name(row) for _, row in table.iterrows()]
     names = [setting_name(c, float(b)) for c, b in zip(labels, table["batch_size"], strict=True)]
     setting, settings = pd.factorize(np.asarray(names), sort=True)
     first = pd.DataFrame({"setting": setting, "cell": labels}).groupby("setting").first()["cell"]

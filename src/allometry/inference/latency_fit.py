@@ -1,6 +1,5 @@
 """`fit_latency`: a table of timings to a `LatencyPosterior`."""
 
-import re
 import time
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -11,7 +10,7 @@ import jax
 import numpy as np
 import pandas as pd
 
-from allometry.accounting.devices import Device
+from allometry.accounting import Device, find_number_type
 from allometry.errors import InputError
 from allometry.inference.convergence import Convergence, judge
 from allometry.inference.latency_arrays import group_timings, latency_data
@@ -81,8 +80,6 @@ NUTS_ADVICE = (
     "name the device (--device), time more batches and prompts, or draw more (--draws)",
 )
 """Terms of the law that no timing tells apart are what stops the chains."""
-_SIXTEEN_BITS = re.compile(r"\b(b?f(p|loat)?16|half)\b", re.IGNORECASE)
-"""In bfloat16, fp16, and in llama-bench's "llama 7B F16"."""
 
 
 def fit_latency(
@@ -201,10 +198,10 @@ def _notes(table: pd.DataFrame, out_of_memory: int, *, known: bool, units: int) 
             f"and {units} block(s) of work are taken to run at a time (device=, --device)"
         )
     types = sorted(set(table["dtype"].dropna().astype(str))) if "dtype" in table else []
-    if odd := [name for name in types if not _SIXTEEN_BITS.search(name)]:
+    if unknown := [name for name in types if find_number_type(name) is None]:
         notes.append(
-            f"dtype {', '.join(odd)}: weights and caches are counted in numbers of two bytes, so "
-            f"effective bandwidths are off by the ratio to the true width"
+            f"no dtype {', '.join(unknown)} is known: weights and caches are counted in numbers of "
+            f"two bytes, so effective bandwidths are off by the ratio to the true width"
         )
     return notes
 

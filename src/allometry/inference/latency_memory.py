@@ -13,8 +13,8 @@ import numpy.typing as npt
 import pandas as pd
 import scipy.special
 
-from allometry.accounting import BF16, Shape, cache_bytes, count_params
-from allometry.inference.latency_work import shapes_of
+from allometry.accounting import Shape, cache_bytes, count_params
+from allometry.inference.latency_work import row_type, shapes_of
 
 FACTOR_PRIOR = (np.log(10.0), 1.2)
 """Normal prior of log f: live activations of about ten times the widths of a block."""
@@ -26,17 +26,19 @@ Draws = npt.NDArray[np.float64]
 
 
 def needed_bytes(shapes: list[Shape], table: pd.DataFrame, factor: Draws) -> Draws:
-    """Bytes that each point needs, for draws of the factor: shape (draw, point)."""
+    """Bytes that each point needs with its dtype, for draws of the factor: shape (draw, point)."""
     fixed, variable = np.zeros(len(table)), np.zeros(len(table))
     generated = table["generation_length"].fillna(1) if "generation_length" in table else 1
     longest = (table["prefill_length"] + generated).to_numpy(dtype=np.int64)
     batches = table["batch_size"].to_numpy(dtype=np.int64)
     prompts = table["prefill_length"].to_numpy(dtype=np.int64)
+    types = [row_type(row) for _, row in table.iterrows()]
     for i, (shape, length, batch) in enumerate(zip(shapes, longest, batches, strict=True)):
-        cache = cache_bytes(shape, int(length), batch_size=int(batch))
-        fixed[i] = BF16.weight * count_params(shape).total + cache
+        numbers = types[i].numbers
+        cache = cache_bytes(shape, int(length), batch_size=int(batch), numbers=numbers)
+        fixed[i] = numbers.weight * count_params(shape).total + cache
         widths = shape.d_model + shape.d_ff
-        variable[i] = float(batch) * prompts[i] * widths * BF16.activation
+        variable[i] = float(batch) * prompts[i] * widths * numbers.activation
     return np.asarray(fixed + np.asarray(factor)[..., None] * variable)
 
 

@@ -8,6 +8,7 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
+from allometry.accounting import SIXTEEN
 from allometry.errors import InputError
 from allometry.inference.convergence import require_converged
 from allometry.inference.latency_field import FIELD_DRAWS, Field, Places
@@ -112,7 +113,10 @@ class LatencyPosterior:
         return Places(at=at, share=share), residual, sd**2
 
     def timings(self) -> pd.DataFrame:
-        """Timings of the fit, one a row: what a prediction asks, widths known, and seconds."""
+        """Timings of the fit, one a row: what a prediction asks, widths known, and seconds.
+
+        ``dtype`` is the short name of `allometry.accounting.NumberType`.
+        """
         known = self.idata["constant_data"]
         cells = self.idata["posterior"]["cell"].to_numpy()[known["cell_index"].to_numpy()]
         labels = [str(cell).split("/") for cell in cells]
@@ -120,6 +124,7 @@ class LatencyPosterior:
         return pd.DataFrame(
             {"architecture": [label[0] for label in labels]}
             | {"quantity": [label[2] for label in labels]}
+            | {"dtype": [label[3] if len(label) > 3 else SIXTEEN.name for label in labels]}
             | {name: known[name].to_numpy() for name in names if name in known}
             | {"seconds": self.idata["observed_data"]["seconds"].to_numpy()}
         )

@@ -8,8 +8,10 @@ import numpy as np
 import pandas as pd
 
 from allometry.accounting import (
-    BF16,
+    SIXTEEN,
     VOCAB_SIZE,
+    NumberBytes,
+    NumberType,
     Shape,
     TransformerShape,
     XLSTMShape,
@@ -17,6 +19,7 @@ from allometry.accounting import (
     count_params,
     decode_bytes,
     decode_flops,
+    find_number_type,
     prefill_bytes,
     prefill_flops,
 )
@@ -34,8 +37,8 @@ WIDTHS = (
 )
 """Columns of a latency table that describe a model's shape."""
 
-LOGIT_BYTES = 8.0
-"""Bytes moved for a logit that nobody asked for: 2 written, 2 read again to cast, 4 written."""
+LOGIT_BYTES = 4.0
+"""Bytes of a logit as it is returned; a narrower one is written and read again to be cast."""
 
 HEAD_STEP = 32
 """Kernels of a step hold heads whose width is rounded up to a multiple of this: 80 runs as 96."""
@@ -144,8 +147,24 @@ def ceilings(table: pd.DataFrame, device: Device | None = None) -> Device | None
     return find_device(names.pop()) if len(names) == 1 else None
 
 
+def row_type(row: pd.Series) -> NumberType:
+    """Type of a row's weights; 16 bits where it says none, or one that is not known."""
+    text = row.get("dtype")
+    return (None if text is None or pd.isna(text) else find_number_type(str(text))) or SIXTEEN
+
+
+def _logit_bytes(numbers: NumberBytes) -> float:
+    """Bytes moved for a logit that nobody asked for."""
+    cast = 2.0 * numbers.activation if numbers.activation < LOGIT_BYTES else 0.0
+    return cast + LOGIT_BYTES
+
+
 def point_work(shape: Shape, row: pd.Series, *, units: int) -> dict[str, float]:
-    """Work of one row, without ceilings; `units` are multiprocessors or threads."""
+    """Work of one row, without ceilings; `units` are multiprocessors or threads.
+
+    Bytes are those of the row's dtype (`row_type`).
+    """
+    numbers = row_type(row).numbers
     B, T = int(row["batch_size"]), int(row["prefill_length"])
     n, heads = shape.n_layers, shape.n_heads
     rounds = float(-(-B * heads // units))
@@ -161,22 +180,22 @@ def point_work(shape: Shape, row: pd.Series, *, units: int) -> dict[str, float]:
         generated = int(row.get("generation_length") or 1)
         context = T + (generated + 1) // 2  # of the middle step
         flops = decode_flops(shape, context, batch_size=B)
-        moved = decode_bytes(shape, context, batch_size=B)
+        moved = decode_bytes(shape, context, batch_size=B, numbers=numbers)
         head = shape.head_dim if isinstance(shape, TransformerShape) else shape.head_dim_v
         work["sequence_channels"] = float(n * B * heads * HEAD_STEP * -(-head // HEAD_STEP))
         work["row_channels"] = float(n * shape.d_model) if B == 1 else 0.0
         if attention:
             # The cache is allocated, and walked along, for the longest sequence to come.
             work["key_rounds"] = n * rounds * (T + generated)
-            lines = -(-BF16.activation * head // LINE_BYTES)
+            lines = -(-numbers.activation * head // LINE_BYTES)
             work["key_line_rounds"] = work["key_rounds"] * lines
         rows = B
     else:
         flops = prefill_flops(shape, T, batch_size=B)
-        moved = prefill_bytes(shape, T, batch_size=B)
+        moved = prefill_bytes(shape, T, batch_size=B, numbers=numbers)
         rows = B * T
         work["prompt_logit_flops"] = 2.0 * B * (T - 1) * shape.d_model * shape.vocab_size
-        work["prompt_logit_bytes"] = LOGIT_BYTES * B * (T - 1) * shape.vocab_size
+        work["prompt_logit_bytes"] = _logit_bytes(numbers) * B * (T - 1) * shape.vocab_size
         if isinstance(shape, TransformerShape):
             work["pair_flops"] = flops.sequence_mixing  # fused: its rate has the keys and values
             work["channels"] = float(n * heads * shape.head_dim * rows)

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from allometry.accounting import SIXTEEN, find_number_type
 from allometry.errors import InputError
 from allometry.plots.style import BANDS, GREY, MARKERS, OKABE_ITO, bare
 
@@ -30,8 +31,9 @@ def plot_runtime(
     predicted : DataFrame
         Rows of `allometry.decisions.latency.predict_latency` of one quantity.
     timed : DataFrame, optional
-        Rows of a latency table, of which those of the same architectures, params and batches are
-        drawn; a line is dashed beyond its longest timing, or the architecture's if it has none.
+        Rows of a latency table, of which those of the same architectures, params, batches and
+        dtypes are drawn; a line is dashed beyond its longest timing, or the architecture's if it
+        has none.
     ax : Axes, optional
         Where to draw; a new figure by default.
 
@@ -45,8 +47,11 @@ def plot_runtime(
         raise InputError("the rows mix ttft and step_time", where="plot_runtime")
     quantity = str(predicted["quantity"].iloc[0])
     keys = ["architecture", "params", "batch_size"]
+    if timed is not None and "dtype" in predicted and "dtype" in timed:
+        kinds = [find_number_type(str(text)) or SIXTEEN for text in timed["dtype"]]
+        timed, keys = timed.assign(dtype=[kind.name for kind in kinds]), [*keys, "dtype"]
     for i, (key, rows) in enumerate(predicted.groupby(keys, sort=False)):
-        architecture, params, batch = key
+        architecture, params, batch = key[:3]
         rows = rows.sort_values("prefill_length")
         color, marker = OKABE_ITO[i % len(OKABE_ITO)], MARKERS[i % len(MARKERS)]
         label = f"{architecture} {params:.3g}, batch {batch:g}"
