@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from allometry.errors import InputError
 from allometry.harness.corpus import TokenRow, read_manifest
+from allometry.harness.training import data
 from allometry.harness.training.data import TrainingWindows, ValidationWindows, shuffled
 
 
@@ -55,6 +56,18 @@ def test_processes_together_see_one_batch(row):
     parts = [windows.batch(40 + rank, 4, every=2) for rank in (0, 1)]
     assert whole[0::2].tolist() == parts[0].tolist()
     assert whole[1::2].tolist() == parts[1].tolist()
+
+
+@pytest.mark.parametrize("every", [1, 3])
+def test_a_batch_goes_on_in_the_next_block_and_epoch(row, monkeypatch, every):
+    data._shuffled_block.cache_clear()
+    monkeypatch.setattr(data, "_BLOCK", 7)
+    windows = TrainingWindows(row, 1024, seed=3)
+    first, count = windows.n_windows - 20, 25
+    assert windows.n_windows < first + every * count
+    one_by_one = [windows.batch(first + every * i, 1)[0].tolist() for i in range(count)]
+    assert windows.batch(first, count, every=every).tolist() == one_by_one
+    data._shuffled_block.cache_clear()
 
 
 def test_the_validation_set_is_spread_over_the_split(row):

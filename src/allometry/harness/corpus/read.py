@@ -52,6 +52,15 @@ class TokenRow:
 
     def windows(self, starts: Sequence[int] | Tokens, length: int) -> Tokens:
         """Tokens of windows, shape (windows, length), int64, on from each of `starts`."""
+        first, last = int(min(starts)), int(max(starts)) + length
+        shard = bisect_right(self._ends, first)
+        if last <= self._ends[shard]:
+            # All in one shard, as nearly always: rows of a view whose rows overlap, one copy.
+            tokens, begin = self._maps[shard], self._ends[shard] - len(self._maps[shard])
+            shape, step = (len(tokens) - length + 1, length), tokens.itemsize
+            view = np.ndarray(shape, tokens.dtype, tokens, strides=(step, step))
+            rows: Tokens = view[np.asarray(starts) - begin].astype(np.int64)
+            return rows
         rows = np.empty((len(starts), length), dtype=np.int64)
         for row, start in zip(rows, map(int, starts), strict=True):
             self._read_into(row, start)

@@ -48,13 +48,16 @@ class TrainingWindows:
         -------
         Tensor, shape (count, T + 1), int64
         """
-        numbers = first + every * np.arange(count)
-        epochs, places = np.divmod(numbers, self.n_windows)
-        starts = np.empty(count, dtype=np.int64)
-        for row, (epoch, place) in enumerate(zip(epochs.tolist(), places.tolist(), strict=True)):
-            block = _shuffled_block(self.n_windows, self._seed, epoch, place // _BLOCK)
-            starts[row] = block[place % _BLOCK] * self._length
-        return torch.from_numpy(self._tokens.windows(starts, self._length + 1))
+        order = np.empty(count, dtype=np.int64)
+        done = 0
+        while done < count:
+            epoch, place = divmod(first + every * done, self.n_windows)
+            block, within = divmod(place, _BLOCK)
+            found = _shuffled_block(self.n_windows, self._seed, epoch, block)[within::every]
+            found = found[: count - done]  # the rest is of another block or epoch
+            order[done : done + len(found)] = found
+            done += len(found)
+        return torch.from_numpy(self._tokens.windows(order * self._length, self._length + 1))
 
 
 class ValidationWindows:
