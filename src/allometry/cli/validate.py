@@ -37,9 +37,9 @@ def validate_command(
     """Hide the largest runs, fit the others, and score the predictions of what was hidden.
 
     Beside it stands the practice on the same runs: the additive law by L-BFGS on a Huber loss, with
-    bootstrap intervals. RMSE and CRPS are in percent of loss. Coverages should equal their levels, on
-    average over many cuts: errors of a law share their sign, so that one cut's 90 % intervals hold
-    between `honest_90_low` and `honest_90_high` of its runs in nine of ten right forecasts.
+    bootstrap intervals. RMSE and CRPS are in percent of loss. Coverages should equal their levels
+    over many cuts: errors of a law share their sign, so that one cut's 90 % intervals hold between
+    `honest_90_low` and `honest_90_high` of its runs in nine of ten right forecasts.
 
     Parameters
     ----------
