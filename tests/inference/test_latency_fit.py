@@ -1,6 +1,7 @@
 """Fitting latencies: rows used, recovery of simulated timings, the file, the memory law."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -220,6 +221,14 @@ def test_chains_that_disagree_are_told_what_helps_a_latency_fit():
     assert not found.converged
     assert "--method laplace" in found.advice[0]
     assert not any("groups" in advice for advice in found.advice)  # there are none to pool
+
+
+@pytest.mark.slow
+def test_nuts_converges_where_launches_and_weights_stand_in_for_one_another():
+    """On this project's own table: three sizes, two batches, no data sheet."""
+    table = Path(__file__).parents[2] / "data" / "measured" / "latency.csv"
+    found = fit_latency(str(table), law="roofline", sampler=LatencySampler(method="nuts"))
+    assert found.record.convergence.converged, found.record.convergence.reasons
 
 
 def test_a_climb_that_starts_near_another_ends_in_the_same_mode(fitted_latency, timed):

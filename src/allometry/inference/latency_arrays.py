@@ -158,7 +158,13 @@ def latency_data(
         weight=weight,
     )
     loc, factor = prior_of_theta(law, groups.structure(law, bounded=bounded))
-    return LatencyData(timings=timings, loc=jnp.asarray(loc), factor=jnp.asarray(factor))
+    return LatencyData(
+        timings=timings,
+        loc=jnp.asarray(loc),
+        factor=jnp.asarray(factor),
+        told=jnp.zeros((2, settings, slots)),
+        resolved=jnp.zeros(len(loc)),
+    )
 
 
 def prior_of_theta(

@@ -17,7 +17,7 @@ from allometry.inference.latency_arrays import group_timings, latency_data
 from allometry.inference.latency_memory import memory_draws
 from allometry.inference.latency_model import LatencyData
 from allometry.inference.latency_posterior import LatencyPosterior
-from allometry.inference.latency_program import LatencyProgram
+from allometry.inference.latency_program import LatencyProgram, as_timings_tell
 from allometry.inference.latency_record import LatencyRecord
 from allometry.inference.latency_start import start_vector
 from allometry.inference.latency_tree import build_latency_tree
@@ -30,7 +30,7 @@ from allometry.inference.latency_work import (
 )
 from allometry.inference.mode import Mode, find_mode
 from allometry.inference.nuts import MAX_TREE_DEPTH, ChainDraws
-from allometry.inference.sampling import Stage, sample_from
+from allometry.inference.sampling import CAREFUL_TARGET, Stage, sample_from
 from allometry.laws.latency import latency_law, latency_law_names
 from allometry.observations import LatencyTable, read_latency
 
@@ -47,7 +47,7 @@ class LatencySampler:
         Chains; iterations of adaptation and kept draws of each. NUTS chains go on for up to three
         times as many draws while R-hat or the effective draws fall short.
     target : float
-        Acceptance that the step size aims at.
+        Acceptance that the step size aims at; after divergences it is tried again with 0.98.
     workers : int
         Chains that run at the same time.
     """
@@ -146,6 +146,9 @@ def fit_latency(
             found.append((program, data, find_mode(start, program, data)))
         evidences = [_log_evidence(mode, program.size) for program, _, mode in found]
         program, data, mode = found[int(np.argmax(evidences))]
+        if sampler.method == "nuts":
+            there, data = as_timings_tell(mode.x, program, data)
+            mode = find_mode(np.asarray(there), program, data)
         chains = _draw(mode, program, data, sampler, seed, progress)
         memory = memory_draws(
             used.table,
@@ -231,7 +234,13 @@ def _draw(
             energy=np.zeros(shape),
             step_size=np.zeros(sampler.chains),
         )
-    return sample_from(mode, program, data, sampler, seed, progress)
+    chains = sample_from(mode, program, data, sampler, seed, progress)
+    if chains.diverging.any() and sampler.target < CAREFUL_TARGET:
+        careful = replace(sampler, target=CAREFUL_TARGET)
+        again = sample_from(mode, program, data, careful, seed + 1, progress)
+        if again.diverging.sum() < chains.diverging.sum():
+            return again
+    return chains
 
 
 def _verdict(chains: ChainDraws, method: str, mode: Mode, seconds: float) -> Convergence:

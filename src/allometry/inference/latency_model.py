@@ -97,7 +97,11 @@ class TimingArrays:
     weight: Float[Array, "setting slot"]
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=["timings", "loc", "factor"], meta_fields=[])
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["timings", "loc", "factor", "told", "resolved"],
+    meta_fields=[],
+)
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LatencyData:
     """Everything numeric that the density is conditioned on.
@@ -107,11 +111,19 @@ class LatencyData:
     timings : TimingArrays
     loc, factor : Array, shape (active,) and (active, active)
         Prior mean of ``theta`` and the Cholesky factor of its covariance.
+    told : Array, shape (effect, setting, slot)
+        By how much the log seconds of a timing move what is expected of its cell's effects on
+        launches and on work, at given coefficients.
+    resolved : Array, shape (active,)
+        Least multiple of its prior's median at which timings tell the term of a coefficient from
+        none. Of coordinates alone, as `told`: no density depends on them.
     """
 
     timings: TimingArrays
     loc: Float[Array, " active"]
     factor: Float[Array, "active active"]
+    told: Float[Array, "effect setting slot"]
+    resolved: Float[Array, " active"]
 
 
 def latency_site_shapes(structure: LatencyStructure) -> dict[str, tuple[int, ...]]:
