@@ -54,10 +54,11 @@ def decision_scores(
     -------
     DataFrame
         One row a group and budget with a minimum among its runs: ``group, flops, runs,
-        best_params``; for each of ``posterior, parabola, approach_3``: ``params_*`` recommended,
-        ``regret_*`` in log loss, NaN where the method has no answer; and whether intervals of N*
-        hold the best size, ``covered_50, covered_80, covered_90`` with `_posterior` or
-        `_approach_3` behind. Empty for a law that needs more than a budget.
+        best_params``; ``parabola_params``, the minimum of the parabola through the same hidden runs
+        (NaN where it is not among them); for each of ``posterior, parabola, approach_3``:
+        ``params_*`` recommended, ``regret_*`` in log loss, NaN where the method has no answer; and
+        whether intervals of N* hold the best size, ``covered_50, covered_80, covered_90`` with
+        `_posterior` or `_approach_3` behind. Empty for a law that needs more than a budget.
     """
     if posterior.law.columns:
         return pd.DataFrame()
@@ -84,6 +85,7 @@ def decision_scores(
             }
             row: dict[str, object] = {"group": name, "flops": flops, "runs": len(runs)}
             row["best_params"] = float(np.exp(valley.log_best))
+            row["parabola_params"] = float(np.exp(valley.log_parabola))
             for method, params in sizes.items():
                 row |= {f"params_{method}": params, f"regret_{method}": valley.regret(params)}
             refits = _additive_optimum(posterior, fit.bootstrap, index, flops)
@@ -118,15 +120,24 @@ class _Valley:
         Of natural log N.
     log_best, log_sd : float
         Its minimum, and the standard error of that.
+    log_parabola : float
+        Minimum of the parabola through the same runs; NaN if that is not among them.
     low, high : float
         Log N of the smallest and the largest run.
     """
 
     def __init__(
-        self, polynomial: Polynomial, log_best: float, log_sd: float, low: float, high: float
+        self,
+        polynomial: Polynomial,
+        *,
+        log_best: float,
+        log_sd: float,
+        log_parabola: float,
+        low: float,
+        high: float,
     ) -> None:
         self.polynomial, self.log_best, self.log_sd = polynomial, log_best, log_sd
-        self.low, self.high = low, high
+        self.log_parabola, self.low, self.high = log_parabola, low, high
 
     def regret(self, params: float) -> float:
         """Log loss of a size over that of the best one; NaN of NaN."""
@@ -153,8 +164,15 @@ def _valley(runs: pd.DataFrame) -> _Valley | None:
     if best is None:
         return None
     log_sd = _minimum_sd(design, centred, best, log_loss - design @ fitted)
-    low, high = float(log_params.min()), float(log_params.max())
-    return _Valley(centred(Polynomial([-middle, 1.0])), best + middle, log_sd, low, high)
+    vertex = _minimum(Polynomial(fits[0][:3]), x.min(), x.max())
+    return _Valley(
+        centred(Polynomial([-middle, 1.0])),
+        log_best=best + middle,
+        log_sd=log_sd,
+        log_parabola=np.nan if vertex is None else vertex + middle,
+        low=float(log_params.min()),
+        high=float(log_params.max()),
+    )
 
 
 def _information(residuals: Array, coefficients: int) -> float:
