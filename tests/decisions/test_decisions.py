@@ -1,5 +1,7 @@
 """Allocation, growth, prediction and comparison against what calculus says."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -115,6 +117,14 @@ def test_bad_questions_are_one_clear_error(fitted):
     with pytest.raises(InputError, match="not grouped by data") as refused:
         fitted.compare("xlstm", "transformer", [1e20], group={"data": "c4"})
     assert "--by architecture context_length data" in refused.value.hint
+
+
+@pytest.mark.parametrize("by", [(), ("context_length",)])
+def test_groups_without_architectures_are_not_compared(fitted, by):
+    posterior = replace(fitted, record=replace(fitted.record, by=by))
+    with pytest.raises(InputError, match="the runs were not grouped by architecture") as refused:
+        posterior.compare("xlstm", "transformer", [1e20])
+    assert "--by architecture" in refused.value.hint
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ from allometry.inference.imported import (
     to_file,
 )
 from allometry.inference.importing import ImportingStudy, as_blocks, bind_all, imported_drift
+from allometry.inference.worth import MOST_RUNS
 from allometry.laws import Scale, get_law
 from allometry.priors import Mixture, PriorUse, Units
 from allometry.priors.use import mixture_arrays
@@ -343,3 +344,5 @@ def test_a_prior_that_was_set_aside_is_not_said_to_be_worth_runs():
     assert "set aside" in said[0.9]
     assert "worth" not in said[0.9]
     assert "worth about 160 more runs" in said[0.1]
+    endless = _words(["other"], "law", 0.2, weights[0.1], MOST_RUNS, 0.3)
+    assert "its worth in runs cannot be told: runs like these, however many" in endless

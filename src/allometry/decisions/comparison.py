@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from allometry.decisions.asking import Which, allow_names, wanted_labels, with_unseen
+from allometry.decisions.asking import OPEN, Which, allow_names, wanted_labels, with_unseen
 from allometry.decisions.optimum import optimum
 from allometry.decisions.outlook import reach_columns
 from allometry.decisions.questions import check_budgets
@@ -140,6 +140,9 @@ def pairs(
     posterior.require_converged(force=which.get("force", False))
     budgets = check_budgets(flops)
     first, *others = posterior.groups.columns
+    levels = set(posterior.groups[first].astype(str))
+    if not posterior.record.by or (first in OPEN and not {a, b} <= levels):
+        raise posterior.not_grouped_by(["architecture"])
     if a == b:
         raise InputError(f"{a} is compared with itself", hint="Name two different ones.")
     wanted = wanted_labels(posterior, {**which, "architecture": None})

@@ -21,6 +21,8 @@ from allometry.inference.imported import (
 from allometry.inference.importing import BoundPrior
 from allometry.inference.model import STUDENT_DF, RunArrays, expected_log_loss
 from allometry.inference.worth import (
+    MOST_RUNS,
+    UNTOLD,
     location_information,
     prior_precision,
     run_information,
@@ -53,6 +55,7 @@ class ImportOutcome:
         Of the default prior, then of each import.
     worth_runs : float or None
         Further runs like the study's that teach as much of a run at ten times the largest budget.
+        None if no number of them does (runs of one budget, say), or the law was not imported.
     predictive_p : float or None
         Probability, under the imported prior, of losses at least as far from what it predicts.
     notes : tuple of str
@@ -138,7 +141,7 @@ def outcomes(
                 about=about,
                 prior_weights=tuple(float(w) for w in prior),
                 posterior_weights=tuple(float(w) for w in posterior),
-                worth_runs=worth,
+                worth_runs=None if worth is None or worth >= MOST_RUNS else worth,
                 predictive_p=p,
                 notes=tuple(note for one in own for note in one.notes),
                 words=_words(names, about, prior[0], posterior, worth, p),
@@ -161,7 +164,9 @@ def _words(
     weight = f"weight of the default prior {vague:.2g} before and {posterior[0]:.2g} after the runs"
     if posterior[0] > CONFLICT_WEIGHT:  # then it is worth nothing to these runs
         return f"{text} is contradicted by the runs and was mostly set aside ({weight})"
-    if worth is not None:
+    if worth is not None and worth >= MOST_RUNS:
+        text += f": {UNTOLD}"
+    elif worth is not None:
         text += (
             f" is worth {worth_words(worth)} more runs like these"
             if worth >= 1

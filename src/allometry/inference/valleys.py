@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import jax
@@ -83,7 +84,7 @@ class ValleyPosterior:
 
 
 def fit_valleys(
-    runs: Runs | pd.DataFrame | str,
+    runs: Runs | pd.DataFrame | str | Path,
     *,
     resource: Resource = "params",
     by: Sequence[str] | None = None,

@@ -22,6 +22,12 @@ BEYOND = 10.0
 """The loss that a prior's worth is about: of a run at this multiple of the largest budget."""
 
 MOST_RUNS = 1e5
+"""Where that many further runs of a design do not tell as much, no number of them will."""
+
+UNTOLD = (
+    "its worth in runs cannot be told: runs like these, however many, leave a run at ten times "
+    "their largest budget more open than it does"
+)
 STUDENT_INFORMATION = (STUDENT_DF + 1) / (STUDENT_DF + 3)
 """Fisher information of the location of a Student-t over that of a normal of its scale."""
 
@@ -31,11 +37,9 @@ def worth_words(runs: float) -> str:
 
     Examples
     --------
-    >>> worth_words(9.42), worth_words(176.0), worth_words(2 * MOST_RUNS)
-    ('about 9.4', 'about 180', 'more than 100,000')
+    >>> worth_words(9.42), worth_words(176.0)
+    ('about 9.4', 'about 180')
     """
-    if runs >= MOST_RUNS:
-        return f"more than {MOST_RUNS:,.0f}"
     return f"about {float(f'{runs:.2g}'):,.10g}"
 
 
@@ -137,7 +141,7 @@ def location_information(
 def runs_worth(
     default: Values, imported: Values, information: Values, ahead: Values, *, runs: float
 ) -> float:
-    """Further runs of the design that are worth the imported prior; at most `MOST_RUNS`.
+    """Further runs of the design that are worth the imported prior; `MOST_RUNS` if none are.
 
     `default` and `imported` are precisions (k, k); `runs` is what there is already. Where prior
     and runs leave a direction open the prediction is, too, and the prior is worth nothing.

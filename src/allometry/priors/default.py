@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from allometry.inference.import_report import ImportOutcome
 from allometry.inference.importing import BoundPrior, ImportingStudy
-from allometry.inference.worth import worth_words
+from allometry.inference.worth import UNTOLD, worth_words
 from allometry.laws import Law
 from allometry.observations import Runs
 from allometry.priors.library import library_prior
@@ -77,6 +77,8 @@ def _fate(outcome: ImportOutcome) -> str:
     fate = "used"
     if outcome.conflict:
         fate = "contradicted by the runs"
+    elif worth is None and "law" in outcome.about:
+        fate = f"used, {UNTOLD}"
     elif worth is not None:
         fate = f"worth {worth_words(worth)} more runs" if worth >= 1 else "worth less than one run"
     before, after = outcome.prior_weights[0], outcome.posterior_weights[0]
