@@ -57,6 +57,30 @@ def test_coordinates_go_to_sites_and_back_with_the_right_volume(problem, runs):
     assert float(log_det) == pytest.approx(float(jnp.linalg.slogdet(jacobian)[1]), abs=1e-8)
 
 
+@pytest.mark.parametrize("kind", ["problem", "unnested"])
+def test_coordinates_of_thin_groups_go_to_sites_and_back_with_the_right_volume(kind, request):
+    program, data = request.getfixturevalue(kind)
+    program = replace(program, thin=True)
+    start = starts(program, data, count=1, seed=1)[0]
+    x = jnp.asarray(start + 0.5 * np.random.default_rng(3).normal(size=start.shape))
+    sites, log_det = to_sites(x, program, data)
+    assert jnp.allclose(from_sites(sites, program, data), x, atol=1e-7)
+    jacobian = jax.jacfwd(lambda y: join(to_sites(y, program, data)[0], program.structure))(x)
+    assert float(log_det) == pytest.approx(float(jnp.linalg.slogdet(jacobian)[1]), abs=1e-6)
+
+
+def test_thin_groups_are_unit_gaussians_given_the_levels_above_them(problem):
+    """Log density along a group's coordinates at a mode with others held: -z^2 / 2, nearly."""
+    program, data = problem
+    program = replace(program, thin=True)
+    mode = find_mode(starts(program, data, count=1, seed=0)[0], program, data)
+    hessian = dense_hessian(mode.x, evaluator(program, data))
+    size = program.structure.n_coefficients * program.structure.n_groups
+    curvatures = np.linalg.eigvalsh(hessian[-size:, -size:])  # theta comes last
+    assert curvatures.min() > 0.3
+    assert curvatures.max() < 3.0
+
+
 def test_few_runs_centre_nothing_and_some_all_but_the_bend(problem):
     program, _ = problem
     centred = centring(program.law, program.structure, np.array([11, 12, 19, 20]))
@@ -97,9 +121,11 @@ def unnested():
         yield program, Data(runs=runs, priors=default_priors(law).arrays(), centred=centred)
 
 
+@pytest.mark.parametrize("thin", [False, True])
 @pytest.mark.parametrize("kind", ["problem", "unnested"])
-def test_arrow_hessian_is_the_dense_one(kind, request):
+def test_arrow_hessian_is_the_dense_one(kind, thin, request):
     program, data = request.getfixturevalue(kind)
+    program = replace(program, thin=thin)
     evaluate = evaluator(program, data)
     x = starts(program, data, count=1, seed=0)[0]
     dense = dense_hessian(x, evaluate)
@@ -168,7 +194,7 @@ def test_many_groups_learn_their_spread_by_its_marginal_mode():
     assert log_spread[of_E] == pytest.approx(np.log(spread), abs=0.45)
     # Coefficients that do not differ are learned to differ little, but not by the factor of e^8.
     assert np.abs(log_spread - np.log(data.priors.between)).max() < 2.5
-    held = held_levels(program, data)
+    held = held_levels(program)
     assert np.abs(again - mode.x)[held].max() < 0.3  # settled
     assert again[~held][: len(sites["mean"])] == pytest.approx(mode.x[~held][: len(sites["mean"])])
 

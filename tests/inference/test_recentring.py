@@ -69,3 +69,12 @@ def test_chains_end_early_only_on_a_ridge_that_they_cannot_walk(cut, effective, 
     steps = np.where(np.arange(400) < 400 * cut, 2**nuts.MAX_TREE_DEPTH - 1, 63)
     statistics = Statistics(rhat=1.1, bulk=effective, tail=2 * effective)
     assert nuts.hopeless(np.tile(steps, (4, 1)), statistics, longest=2000) == ends
+
+
+@pytest.mark.parametrize(
+    ("rhat", "effective", "ends"), [(1.9, 6, True), (1.9, 30, False), (1.1, 6, False)]
+)
+def test_chains_end_early_that_are_far_apart(rhat, effective, ends):
+    """400 draws of at most 2,000, no tree cut off: of 6 effective ones 30 would become."""
+    statistics = Statistics(rhat=rhat, bulk=effective, tail=2 * effective)
+    assert nuts.hopeless(np.full((4, 400), 63), statistics, longest=2000) == ends

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from jaxtyping import Array, Bool, Float
 
+from allometry.inference.conditional import from_model, to_model
 from allometry.inference.joint import log_joint
 from allometry.inference.model import (
     PriorArrays,
@@ -56,10 +57,14 @@ class Density(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Program:
-    """What a compiled density depends on beside its arrays."""
+    """What a compiled density depends on beside its arrays.
+
+    Groups that are `thin` are sampled given the levels above them: see `conditional`.
+    """
 
     law: Law
     structure: Structure
+    thin: bool = False
 
     @property
     def size(self) -> int:
@@ -114,6 +119,8 @@ def join(sites: Sites, structure: Structure) -> Float[Array, " d"]:
 def to_sites(x: Float[Array, " d"], program: Program, data: Data) -> tuple[Sites, Float[Array, ""]]:
     """Sites of the model and the log determinant of the map, from sampling coordinates."""
     sites = split(x, program.structure)
+    if program.thin:
+        return to_model(sites, program.law, program.structure, data.runs, data.priors)
     location, scale = group_location(sites, program.structure, data.runs, data.priors)
     raw = sites["theta"]
     distant = location + scale * raw
@@ -130,6 +137,9 @@ def to_sites(x: Float[Array, " d"], program: Program, data: Data) -> tuple[Sites
 
 def from_sites(sites: Sites, program: Program, data: Data) -> Float[Array, " d"]:
     """Sampling coordinates of given sites; the inverse of `to_sites`."""
+    if program.thin:
+        sampled = from_model(sites, program.law, program.structure, data.runs, data.priors)
+        return join(sampled, program.structure)
     location, scale = group_location(sites, program.structure, data.runs, data.priors)
     theta = sites["theta"]
     geometry = program.law.geometry

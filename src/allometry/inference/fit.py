@@ -31,6 +31,7 @@ from allometry.inference.importing import (
 )
 from allometry.inference.informative import irreducible_above_smallest, require_informative
 from allometry.inference.loss_priors import LossPriors, default_priors
+from allometry.inference.noise_level import is_thin, thin_advice
 from allometry.inference.posterior import Posterior
 from allometry.inference.recentring import centred_where_precise
 from allometry.inference.record import Record
@@ -126,7 +127,9 @@ def fit(
     scale = reference_scale(checked.table)
     cost_model, cost_notes = choose_cost(checked.table, groups, cost)
     with jax.enable_x64(True):
-        program = Program(law=law, structure=law_structure(law, groups))
+        structure = law_structure(law, groups)
+        thin = is_thin(structure, len(checked.table))
+        program = Program(law=law, structure=structure, thin=thin)
         study = ImportingStudy(
             law=law,
             structure=program.structure,
@@ -176,7 +179,8 @@ def fit(
         warnings.warn(line, LibraryPriorWarning, stacklevel=2)
     log_posteriors = np.asarray([mode.log_posterior for mode in modes])
     seconds = time.perf_counter() - began
-    convergence = verdict(chains, method, k_hat, log_posteriors, seconds)
+    advice = (thin_advice(law, groups.runs_per_group),) if thin else ()
+    convergence = verdict(chains, method, k_hat, log_posteriors, seconds, advice=advice)
     record = Record(
         law=law.name,
         method=method,

@@ -94,7 +94,7 @@ def find_mode(
     if not isinstance(program, Program):
         held = np.zeros(program.size, dtype=bool)
         return _newton(start, evaluator(program, data), held, iterations)[0]
-    held = held_levels(program, data)
+    held = held_levels(program)
     for _ in range(SPREAD_ROUNDS if settle and held.any() else 0):
         mode, free = _climb(start, program, data, held, ROUGH_CLIMB)
         start = learned_levels(mode.x, free, program, data)

@@ -2,9 +2,9 @@
 
 Groups with about as many runs as coefficients can follow every run: towards no noise at all the
 joint density of such a table rises until the prior stops it, and its mode is a spike that holds
-nothing of the posterior. A climb therefore holds the noise as it holds the spreads (`spreads`), and
-moves it between climbs towards the mode of its marginal posterior, by EM over the Gaussian
-approximation.
+nothing of the posterior. A climb therefore holds the noise, and moves it between climbs towards the
+mode of its marginal posterior, by EM over the Gaussian approximation. (The spreads of such groups
+need no holding: see `conditional`.)
 """
 
 from functools import partial
@@ -16,7 +16,8 @@ import numpy.typing as npt
 from jaxtyping import Array, Float
 
 from allometry.inference.coordinates import Data, Program, to_sites
-from allometry.inference.model import STUDENT_DF, expected_log_loss
+from allometry.inference.model import STUDENT_DF, Structure, expected_log_loss
+from allometry.laws import Law
 
 THIN = 1.5
 """Runs a coefficient of their groups below which tables of many groups have no mode in noise."""
@@ -30,12 +31,20 @@ NOISE = ("log_noise", "log_off_valley")
 Values = npt.NDArray[np.float64]
 
 
-def is_thin(program: Program, data: Data) -> bool:
+def is_thin(structure: Structure, runs: int) -> bool:
     """Whether there are many groups that have hardly more runs than coefficients."""
-    structure = program.structure
-    runs = float(np.asarray(data.runs.weight).sum())
     few = runs < THIN * structure.n_coefficients * structure.n_groups
     return structure.n_groups > CLIMBED_LEVELS and few
+
+
+def thin_advice(law: Law, runs_per_group: npt.NDArray[np.int64]) -> str:
+    """What to do where a fit of many thin groups did not converge."""
+    few = int((runs_per_group < THIN * len(law.names)).sum())
+    return (
+        f"{few} of {len(runs_per_group)} groups have hardly more runs than {law.name} has "
+        f"coefficients ({len(law.names)}), or fewer: group by fewer columns (--by), leave such "
+        f"groups out (--exclude), or use a law with fewer coefficients (--law)"
+    )
 
 
 def learned_noise(points: Values, program: Program, data: Data) -> dict[str, Values]:

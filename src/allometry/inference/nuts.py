@@ -27,6 +27,9 @@ HOPELESS_CUT, HOPELESS = 0.1, MIN_ESS / 2
 """Chains do not go on if more than a tenth of their draws are cut off at the largest tree and, at
 this rate, not half of the wanted effective draws will be there at the longest."""
 
+APART, FAR_FROM = 1.2, MIN_ESS / 4
+"""Nor if R-hat is above 1.2 and not a quarter of them will be there: chains in places apart."""
+
 MAX_TREE_DEPTH = 10
 START_SPREAD = 0.8
 """Chains start at the mode plus this many Laplace standard deviations of jitter."""
@@ -66,7 +69,9 @@ class ChainDraws:
 def hopeless(steps: npt.NDArray[np.int64], statistics: Statistics, *, longest: int) -> bool:
     """Whether chains of these leapfrog steps (chain, draw) would still fall short when longest."""
     cut = float((steps >= 2**MAX_TREE_DEPTH - 1).mean())
-    return cut > HOPELESS_CUT and statistics.least * longest < HOPELESS * steps.shape[1]
+    at_longest = statistics.least * longest / steps.shape[1]
+    ridge = cut > HOPELESS_CUT and at_longest < HOPELESS
+    return ridge or (statistics.rhat > APART and at_longest < FAR_FROM)
 
 
 @lru_cache(maxsize=16)

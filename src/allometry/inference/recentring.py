@@ -8,7 +8,6 @@ import numpy.typing as npt
 
 from allometry.inference.coordinates import Data, Program, split
 from allometry.inference.mode import DENSE_LIMIT, find_mode
-from allometry.inference.noise_level import is_thin
 from allometry.inference.start import starts
 
 LEAST_RUNS = 3
@@ -29,16 +28,14 @@ def centred_where_precise(
     geometry, centred = program.law.geometry, np.asarray(data.centred)
     if geometry is None or not program.structure.pooled:
         return data
-    if program.size > DENSE_LIMIT and not is_thin(program, data):
+    if program.size > DENSE_LIMIT or program.thin:
         return data
     few = (runs_per_group >= LEAST_RUNS) & ~centred[: geometry.unmoved].all(axis=0)
     if not few.any():
         return data
     moved = np.arange(len(centred))[:, None] < geometry.unmoved
     around_runs = replace(data, centred=jnp.asarray(centred | (moved & few)))
-    # Of many thin groups the noise is learned, which takes coordinates that suit little of it.
-    tried = around_runs if is_thin(program, data) else data
-    (start,) = starts(program, tried, count=1, seed=seed)
-    mode = find_mode(start, program, tried)
+    (start,) = starts(program, data, count=1, seed=seed)
+    mode = find_mode(start, program, data)
     noise = np.exp(float(split(mode.x, program.structure)["log_noise"]))
     return around_runs if noise <= PRECISE else data

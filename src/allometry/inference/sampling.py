@@ -108,7 +108,7 @@ def climb_and_draw(
         return _thinned_first([first, *others], program, data, sampler, seed, progress)
     _require_density([first, *others], program, data)
 
-    held = held_levels(program, data)
+    held = held_levels(program)
 
     def climb(place: npt.NDArray[np.float64]) -> Mode:
         with jax.enable_x64(True):  # the switch is one of the thread's
@@ -274,8 +274,10 @@ def verdict(
     k_hat: float | None,
     log_posteriors: npt.NDArray[np.float64],
     seconds: float,
+    *,
+    advice: tuple[str, ...] = (),
 ) -> Convergence:
-    """What a fit says of its own convergence."""
+    """What a fit says of its own convergence; `advice` comes first if it did not."""
     if chains.effective is not None:
         # Independent draws up to the weights: k-hat is the diagnostic, chains are only a layout.
         n = min(chains.effective, float(chains.x.shape[0] * chains.x.shape[1]))
@@ -291,7 +293,7 @@ def verdict(
             seconds=seconds,
             pareto_k=k_hat,
         )
-    return judge(
+    found = judge(
         draws=chains.x,
         statistics=chains.statistics,
         divergences=int(chains.diverging.sum()),
@@ -300,3 +302,4 @@ def verdict(
         seconds=seconds,
         pareto_k=k_hat,
     )
+    return found if found.converged else replace(found, advice=(*advice, *found.advice))

@@ -9,7 +9,6 @@ approximation at the held spreads.
 
 from functools import partial
 from math import prod
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +18,7 @@ from jaxtyping import Array, Float
 
 from allometry.inference.coordinates import Data, Density, Program, from_sites, to_sites
 from allometry.inference.model import SPREAD_LOG_SD, group_location, site_shapes
-from allometry.inference.noise_level import CLIMBED_LEVELS, NOISE, is_thin, learned_noise
+from allometry.inference.noise_level import CLIMBED_LEVELS, NOISE, learned_noise
 from allometry.inference.whitening import Whitening
 
 DRAWS = 64
@@ -28,14 +27,14 @@ DRAWS = 64
 Values = npt.NDArray[np.float64]
 
 
-def held_levels(program: Density, data: Any) -> npt.NDArray[np.bool_]:
+def held_levels(program: Density) -> npt.NDArray[np.bool_]:
     """Coordinates that the climb leaves where they are: spreads between many groups.
 
-    Where these groups are thin, the noise as well.
+    Where these groups are thin, the noise instead.
     """
     if not isinstance(program, Program) or program.structure.n_groups <= CLIMBED_LEVELS:
         return np.zeros(program.size, dtype=bool)
-    names = ("log_spread", "log_parent_spread", *(NOISE if is_thin(program, data) else ()))
+    names = NOISE if program.thin else ("log_spread", "log_parent_spread")
     shapes = site_shapes(program.structure)
     return np.concatenate([np.full(prod(shape), name in names) for name, shape in shapes.items()])
 
@@ -48,19 +47,25 @@ def learned_levels(x: Values, whitening: Whitening, program: Program, data: Data
     """
     z = np.random.default_rng(7).normal(size=(DRAWS, program.size))
     points = whitening.apply(z)
-    held = held_levels(program, data)
+    held = held_levels(program)
     points[:, held] = x[held]
-    squares = jax.tree.map(np.asarray, _squares(points, program, data))
-    centre = np.log(np.asarray(data.priors.between))
-    found = {
-        name: np.array([_mode(row, prior) for row, prior in zip(by_row, centre, strict=True)])
-        for name, by_row in squares.items()
-    }
-    if is_thin(program, data):
-        found |= learned_noise(points, program, data)
+    if program.thin:
+        found = learned_noise(points, program, data)
+    else:
+        found = _learned_spreads(points, program, data)
     sites, _ = to_sites(jnp.asarray(x), program, data)
     moved = sites | {name: jnp.asarray(value) for name, value in found.items()}
     return np.asarray(from_sites(moved, program, data))
+
+
+def _learned_spreads(points: Values, program: Program, data: Data) -> dict[str, Values]:
+    """Modes of log spreads given draws of everything else, shape (draw, d)."""
+    squares = jax.tree.map(np.asarray, _squares(points, program, data))
+    centre = np.log(np.asarray(data.priors.between))
+    return {
+        name: np.array([_mode(row, prior) for row, prior in zip(by_row, centre, strict=True)])
+        for name, by_row in squares.items()
+    }
 
 
 @partial(jax.jit, static_argnums=1)

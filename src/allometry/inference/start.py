@@ -12,7 +12,6 @@ from jaxtyping import Array, Float
 from allometry.inference.coordinates import Data, Program, split
 from allometry.inference.imported import toward_imported
 from allometry.inference.model import RunArrays, site_shapes
-from allometry.inference.noise_level import is_thin
 
 Vector = npt.NDArray[np.float64]
 
@@ -29,7 +28,7 @@ def starts(program: Program, data: Data, *, count: int, seed: int) -> list[Vecto
     mean and the second at that of the default prior.
     """
     slopes, residual = _regression(data.runs, program.structure.n_groups)
-    if is_thin(program, data):
+    if program.thin:
         residual = np.exp(np.asarray(data.priors.noise)[0])
     first = np.asarray(_start(program, data, slopes, residual))
     rng = np.random.default_rng([seed, 1])
@@ -38,7 +37,7 @@ def starts(program: Program, data: Data, *, count: int, seed: int) -> list[Vecto
         found.append(np.asarray(_start(program, without_imported(data), slopes, residual)))
     while len(found) < count:
         sites = {n: np.array(part) for n, part in split(first, program.structure).items()}
-        theta = sites["theta"]
+        theta = sites["mean"][:, None] if program.thin else sites["theta"]
         loose = slice(3, None) if program.law.geometry is not None else slice(None)
         shift = np.asarray(rng.normal(0.0, 0.8, size=theta[loose].shape[0]))
         theta[loose] += shift[:, None]
@@ -64,6 +63,11 @@ def _start(
         theta = geometry.forward(raw)
     mean = theta.mean(axis=1)
     log_between = jnp.log(priors.between)
+    parent = jnp.broadcast_to(mean[:, None], (k, structure.n_parents))
+    centred = data.centred
+    if program.thin:  # the mean in the geometry, and all below it by its distance
+        mean = mean if geometry is None else geometry.inverse(mean[:, None])[:, 0]
+        parent, centred = jnp.zeros_like(parent), jnp.zeros_like(centred)
     everything = {
         "log_noise": jnp.log(residual),
         "log_off_valley": priors.off_valley[0],
@@ -71,9 +75,9 @@ def _start(
         "log_spread": log_between,
         "per_doubling": jnp.zeros(k),
         "log_parent_spread": log_between,
-        "parent": jnp.broadcast_to(mean[:, None], (k, structure.n_parents)),
+        "parent": parent,
         "noise_offset": jnp.zeros(g),
-        "theta": jnp.where(data.centred, raw, 0.0),
+        "theta": jnp.where(centred, raw, 0.0),
     }
     return jnp.concatenate([jnp.ravel(everything[name]) for name in site_shapes(structure)])
 
