@@ -58,6 +58,9 @@ def off_optimum(
 
     `log_loss` is the law's; `params` has shape (point,) or (draw, point).
     """
+    group, flops = np.asarray(group), np.asarray(flops, dtype=np.float64)
+    if flops.ndim == 1 and (group == group[0]).all() and (flops == flops[0]).all():
+        group, flops = group[:1], flops[:1]  # many sizes of one budget: the same for all of them
     tilt = tilt_at(posterior, group, flops, law=law)
     return drifted(posterior, group, flops, log_loss + tilt.at(np.log(params)))
 
