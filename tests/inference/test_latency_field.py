@@ -113,8 +113,8 @@ def test_a_timing_with_a_large_known_error_is_not_followed():
     assert abs(found.mean()) < 0.05 / 100 + 4 * found.std() / np.sqrt(2000)
 
 
-@pytest.mark.parametrize("step", [True, False])
-def test_gradient_of_the_cost_is_its_slope(step):
+@pytest.mark.parametrize(("step", "smooth"), [(True, True), (False, True), (False, False)])
+def test_gradient_of_the_cost_is_its_slope(step, smooth):
     rng = np.random.default_rng(4)
     shape = TimedShape(
         places=some_places(rng, 20),
@@ -124,7 +124,7 @@ def test_gradient_of_the_cost_is_its_slope(step):
     x, small = _LOC + 0.3 * rng.normal(size=len(_LOC)), 1e-5
 
     def cost(y):
-        return _cost(y, shape, step=step)
+        return _cost(y, shape, step=step, smooth=smooth)
 
     slope = [(cost(x + e)[0] - cost(x - e)[0]) / (2 * small) for e in small * np.eye(len(x))]
     # Central differences of a value near 1e2: small^2 and 1e-14 / small, relative to slopes near 1.
@@ -149,7 +149,8 @@ def test_spread_length_and_noise_are_found_again(noise):
         noise=noise,
         power=1.0,
     )
-    found = learn_field([timed_grid(rng, field) for _ in range(6)], rng, step=False)
+    grids = [timed_grid(rng, field) for _ in range(6)]
+    found = learn_field(grids, rng, step=False, smooth=False)
     # 432 timings tell a noise well that is no less than the field changes between neighbours; a
     # spread is that of some 60 independent places. Each is held to a few times its error.
     assert abs(np.log(np.median([f.spread[1] for f in found]) / truth)) < 0.4
@@ -158,8 +159,23 @@ def test_spread_length_and_noise_are_found_again(noise):
     assert {f.power for f in found} == {1.0}
 
 
+def test_how_smooth_a_prefill_is_along_its_prompt_is_found_again():
+    rng = np.random.default_rng(7)
+    for truth in (1.05, 1.9):
+        field = Field(
+            step=False,
+            spread=np.full(len(PARTS), 0.04),
+            length=np.array([50.0, 8.0, 4.0]),
+            noise=0.001,
+            power=truth,
+        )
+        grids = [timed_grid(rng, field) for _ in range(6)]
+        found = learn_field(grids, rng, step=False, smooth=True)
+        assert abs(np.median([f.power for f in found]) - truth) < 0.25
+
+
 def test_without_timings_the_numbers_follow_their_prior():
-    found = learn_field([], np.random.default_rng(6), step=True)
+    found = learn_field([], np.random.default_rng(6), step=True, smooth=True)
     logs = np.log([f.noise for f in found])
     # Draws of a normal with sd 1 about log 0.7 %: four standard errors.
     assert abs(logs.mean() - _LOC[-2]) < 4 / np.sqrt(len(found))

@@ -16,7 +16,9 @@ prompt. Besides, the first launches of a step are slow after a long wait for the
 this *wait* follows what decides how long that took: its rows and its prompt.
 
 p is one where another place may take another kernel, which is a jump. The prompt before a step
-changes only how far the same kernels walk: there p, between one and two, says how smoothly. Numbers
+changes only how far the same kernels walk, as do more chunks of a recurrent prefill, whose products
+take other kernels by their rows: there p, between one and two, says how smoothly. A prompt's
+attention has several kernels to choose from. Numbers
 of the field of an architecture and phase are drawn from the Gaussian at the mode of their posterior
 given the residuals of its shapes. Then what was not timed is drawn given what was (kriging).
 
@@ -191,16 +193,19 @@ class TimedShape:
 
 
 def learn_field(
-    shapes: Sequence[TimedShape], rng: np.random.Generator, *, step: bool
+    shapes: Sequence[TimedShape], rng: np.random.Generator, *, step: bool, smooth: bool
 ) -> list[Field]:
-    """Draws of the field's numbers given residuals of a phase: the Gaussian at their mode."""
+    """Draws of the field's numbers given residuals of a phase: the Gaussian at their mode.
+
+    `smooth`: the smoothness along the prompt is learned; else it is one.
+    """
     bounds = np.transpose([_LOC - 3 * _SD, _LOC + 3 * _SD])
 
     def cost(x: Draws) -> tuple[float, Draws]:
         z = (x - _LOC) / _SD
         value, slope = 0.5 * float(z @ z), z / _SD
         for shape in shapes:
-            own, own_slope = _cost(x, shape, step=step)
+            own, own_slope = _cost(x, shape, step=step, smooth=smooth)
             value, slope = value + own, slope + own_slope
         return value, slope
 
@@ -219,17 +224,17 @@ def learn_field(
             spread=np.exp(d[:_K]),
             length=np.exp(d[_LENGTHS]),
             noise=float(np.exp(d[-2])),
-            power=float(1.0 + step * expit(d[-1])),
+            power=float(1.0 + smooth * expit(d[-1])),
         )
         for d in np.clip(drawn, *bounds.T)
     ]
 
 
-def _cost(x: Draws, shape: TimedShape, *, step: bool) -> tuple[float, Draws]:
+def _cost(x: Draws, shape: TimedShape, *, step: bool, smooth: bool) -> tuple[float, Draws]:
     """Minus log density of one shape's residuals and its gradient in the log numbers."""
     at, share, residual = shape.places.at, shape.places.share, shape.residual
     variances, noise = np.exp(2 * x[:_K]), float(np.exp(2 * x[-2]))
-    powers = np.array([1.0, 1.0, 1.0 + step * expit(x[-1])])
+    powers = np.array([1.0, 1.0, 1.0 + smooth * expit(x[-1])])
     bent = np.abs(at[:, None] - at) * np.exp(-x[_LENGTHS])
     last = bent[..., 2]
     log_last = np.log(np.where(last > 0, last, 1.0))
@@ -254,5 +259,5 @@ def _cost(x: Draws, shape: TimedShape, *, step: bool) -> tuple[float, Draws]:
         each = (own * (weighted @ share[:, parts].T)).ravel()
         lengths += 0.5 * along * powers * (each @ bent.reshape(-1, len(powers)))
         power -= 0.5 * float(along[2]) * float(each @ slope)
-    power *= step * expit(x[-1]) * expit(-x[-1])
+    power *= smooth * expit(x[-1]) * expit(-x[-1])
     return value, np.array([*spreads, *lengths, noise * np.trace(outer), power])

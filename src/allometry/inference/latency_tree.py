@@ -36,7 +36,7 @@ from allometry.inference.latency_model import (
 )
 from allometry.inference.latency_program import LatencyProgram
 from allometry.inference.latency_settings import SettingDraws, draw_settings, new_settings
-from allometry.inference.latency_work import WIDTHS
+from allometry.inference.latency_work import ARCHITECTURES, WIDTHS
 from allometry.inference.model import STUDENT_DF
 from allometry.inference.nuts import ChainDraws
 from allometry.laws.latency import natural_values, time_shares
@@ -165,8 +165,8 @@ def _residual_fields(
     rng: np.random.Generator,
 ) -> Arrays:
     """Numbers of the field of each architecture and phase, one set a draw."""
-    phases = phase_names(groups.architectures)
-    shapes: list[list[TimedShape]] = [[] for _ in phases]
+    kinds = [(name, step) for name in groups.architectures for step in (False, True)]
+    shapes: list[list[TimedShape]] = [[] for _ in kinds]
     cells = groups.cell[groups.setting]
     for cell in range(len(groups.cells)):
         rows = np.flatnonzero(cells == cell)
@@ -178,8 +178,8 @@ def _residual_fields(
             )
         )
     drawn = [
-        learn_field(part, rng, step=phase.endswith("/step_time"))
-        for phase, part in zip(phases, shapes, strict=True)
+        learn_field(part, rng, step=step, smooth=step or ARCHITECTURES[name] == "recurrent")
+        for (name, step), part in zip(kinds, shapes, strict=True)
     ]
     turns = np.arange(len(center)) % FIELD_DRAWS
     return {
