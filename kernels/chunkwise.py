@@ -8,8 +8,8 @@ chunks. Chunks are processed a block at a time, so that a block's products stay 
     chunk    |  0   |  1   |  2   |  3   |  4 #
     kept            C      C      C      C        for the backward pass, with the pairs' weights
 
-The normaliser goes beside the values: n is the sum of the weighed keys, its product with q a sum over
-pairs and the state before. Derivation: docs/kernels.md.
+The normaliser goes beside the values: n is the sum of the weighed keys, its product with q a sum
+over pairs and the state before. Derivation: docs/kernels.md.
 """
 
 from contextlib import AbstractContextManager, nullcontext
