@@ -18,7 +18,8 @@ import pandas as pd
 import scipy.optimize
 
 from allometry.accounting.devices import named_device
-from allometry.decisions.latency import predict_latency
+from allometry.criticism.scores import covered, shares_if_right
+from allometry.decisions.latency import check_points, latency_draws
 from allometry.inference import LatencyPosterior, LatencySampler, fit_latency
 from allometry.inference.latency_work import point_work, shapes_of, usable_rows
 from allometry.observations import read_latency
@@ -74,17 +75,18 @@ def judge(
     posterior = near
     if len(train) < len(near.idata["observed_data"]["seconds"]):
         posterior = fit_latency(train, law=LAW, device=DEVICE, sampler=sampler, near=near)
-    found = predict_latency(posterior, test, force=True)
+    draws = latency_draws(posterior, check_points(test))
     seconds = test["seconds"].to_numpy()
+    low, high = np.quantile(draws.run_seconds, [0.05, 0.95], axis=0)
     rows = test.assign(
         split=name,
-        error=np.abs(found["seconds_median"].to_numpy() / seconds - 1),
-        covered=(found["run_seconds_q5"].to_numpy() <= seconds)
-        & (seconds <= found["run_seconds_q95"].to_numpy()),
-        width=np.log(found["run_seconds_q95"] / found["run_seconds_q5"]).to_numpy() / 2,
+        error=np.abs(np.median(draws.seconds, axis=0) / seconds - 1),
+        covered=covered(draws.run_seconds, seconds, 0.9),
+        width=np.log(high / low) / 2,
         study_error=np.abs(study_form(train, test) / seconds - 1),
     )
-    return rows.groupby(["split", "architecture", "quantity"], as_index=False).agg(
+    keys = ["split", "architecture", "quantity"]
+    found = rows.groupby(keys, as_index=False).agg(
         rows=("error", "size"),
         median_error=("error", "median"),
         p90_error=("error", lambda e: e.quantile(0.9)),
@@ -92,6 +94,9 @@ def judge(
         half_width=("width", "median"),
         study_error=("study_error", "median"),
     )
+    parts = rows.groupby(keys).indices.values()
+    shares = [shares_if_right(draws.run_seconds[:, part], 0.9).tolist() for part in parts]
+    return found.assign(shares_if_right=shares)
 
 
 def whole(table: pd.DataFrame, sampler: LatencySampler, keep: Path | None) -> LatencyPosterior:
@@ -127,15 +132,17 @@ def markdown(table: pd.DataFrame) -> str:
     """One row a split, architecture and quantity."""
     lines = [
         "| left out | architecture | quantity | rows | median error | 90 % of errors below "
-        "| 90 % coverage | half width | study's form, a fit a size |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| 90 % coverage | 90 if right | half width | study's form, a fit a size |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in table.itertuples():
         study = "-" if np.isnan(row.study_error) else f"{row.study_error:.1%}"
+        least, most = np.quantile(row.shares_if_right, [0.05, 0.95])
+        right = "-" if "in sample" in row.split else f"{least:.0%} to {most:.0%}"
         lines.append(
             f"| {row.split} | {row.architecture} | {row.quantity} | {row.rows} "
             f"| {row.median_error:.1%} | {row.p90_error:.1%} | {row.coverage_90:.0%} "
-            f"| {row.half_width:.1%} | {study} |"
+            f"| {right} | {row.half_width:.1%} | {study} |"
         )
     return "\n".join(lines)
 
@@ -146,7 +153,7 @@ def pooled(table: pd.DataFrame) -> pd.DataFrame:
     kind = kind.replace({"size": "each size", "batch": "each batch", "prompts": "longest prompts"})
     kind = kind.replace({"tenth": "a tenth of timings, scattered"})
     columns = ["median_error", "p90_error", "coverage_90", "half_width", "study_error"]
-    rows = []
+    rng, rows = np.random.default_rng(0), []
     for keys, part in table.assign(split=kind).groupby(
         ["split", "architecture", "quantity"], sort=False
     ):
@@ -157,10 +164,14 @@ def pooled(table: pd.DataFrame) -> pd.DataFrame:
             else np.nan
             for c in columns
         }
+        # Draws of one split in another order each: the seed of all is the same.
+        shares = np.stack([rng.permutation(own) for own in part["shares_if_right"]])
+        together = weight.to_numpy() @ shares / weight.sum()
         rows.append(
             dict(zip(["split", "architecture", "quantity"], keys, strict=True))
             | {"rows": int(weight.sum())}
             | means
+            | {"shares_if_right": together}
         )
     return pd.DataFrame(rows)
 

@@ -2,7 +2,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from allometry.criticism.scores import covered, crps, honest_coverage, log_score, relative_error
+from allometry.criticism.scores import (
+    covered,
+    crps,
+    honest_coverage,
+    log_score,
+    relative_error,
+    shares_if_right,
+)
 
 
 def test_crps_of_a_normal_equals_its_closed_form():
@@ -34,6 +41,18 @@ def test_the_share_that_a_right_forecast_covers_moves_with_its_shared_errors():
     low, high = honest_coverage(0.05 * own + shared, 0.9)
     assert low < 0.3
     assert high == 1.0
+
+
+def test_shares_of_right_forecasts_are_of_whole_draws_and_average_the_level():
+    draws = np.repeat(np.arange(101.0)[:, None], 3, axis=1)
+    draws[:, 2] = draws[::-1, 2]
+    # Ends at 5 and 95: each draw is inside at all three points or at none.
+    assert shares_if_right(draws, 0.9).tolist() == [0.0] * 5 + [1.0] * 91 + [0.0] * 5
+    mixed = draws.copy()
+    mixed[:, 2] = np.roll(mixed[:, 2], 50)
+    found = shares_if_right(mixed, 0.9)
+    assert found[0] == pytest.approx(1 / 3)  # two points at their least, one in the middle
+    assert found.mean() == pytest.approx(91 / 101)
 
 
 def test_log_score_is_the_density_of_the_mixture():

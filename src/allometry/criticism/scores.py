@@ -27,15 +27,19 @@ def covered(draws: Array, observed: Array, level: float) -> npt.NDArray[np.bool_
     return np.asarray((low <= observed) & (observed <= high))
 
 
-def honest_coverage(draws: Array, level: float) -> tuple[float, float]:
-    """5 and 95 % quantiles of the share of points covered if the forecast is right.
+def shares_if_right(draws: Array, level: float) -> Array:
+    """Share of points covered as each draw (draw, point) in turn stands for what was observed.
 
-    Errors of one law share their sign, so a share over many points may be far from `level` however
-    right the forecast is. Each draw (draw, point) in turn stands for what was observed.
+    So many of the points a right forecast would cover, shape (draw,). Errors of one law share their
+    sign, so a share over many points may be far from `level` however right the forecast is.
     """
     low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
-    shares = ((low <= draws) & (draws <= high)).mean(axis=1)
-    q5, q95 = np.quantile(shares, [0.05, 0.95])
+    return np.asarray(((low <= draws) & (draws <= high)).mean(axis=1))
+
+
+def honest_coverage(draws: Array, level: float) -> tuple[float, float]:
+    """5 and 95 % quantiles of the share of points covered if the forecast is right."""
+    q5, q95 = np.quantile(shares_if_right(draws, level), [0.05, 0.95])
     return float(q5), float(q95)
 
 
