@@ -43,7 +43,7 @@ def thin_advice(law: Law, runs_per_group: npt.NDArray[np.int64]) -> str:
     return (
         f"{few} of {len(runs_per_group)} groups have hardly more runs than {law.name} has "
         f"coefficients ({len(law.names)}), or fewer: group by fewer columns (--by), leave such "
-        f"groups out (--exclude), or use a law with fewer coefficients (--law)"
+        f"groups out (--exclude), add runs to them, or use a law with fewer coefficients (--law)"
     )
 
 

@@ -1,7 +1,7 @@
 """NUTS in whitened coordinates: chains in threads, progress between segments."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -30,6 +30,9 @@ this rate, not half of the wanted effective draws will be there at the longest."
 APART, FAR_FROM = 1.2, MIN_ESS / 4
 """Nor if R-hat is above 1.2 and not a quarter of them will be there: chains in places apart."""
 
+LOOK = 2
+"""Kept segments after which it is foreseen whether an allowance of leapfrogs lasts."""
+
 MAX_TREE_DEPTH = 10
 START_SPREAD = 0.8
 """Chains start at the mode plus this many Laplace standard deviations of jitter."""
@@ -54,6 +57,8 @@ class ChainDraws:
         Of weighed draws, which have no chains but in their layout.
     statistics : Statistics, optional
         Of x, where they have been computed.
+    ended : bool
+        Whether an allowance of leapfrogs ended the chains before they were done.
     """
 
     x: npt.NDArray[np.float64]
@@ -64,6 +69,18 @@ class ChainDraws:
     step_size: npt.NDArray[np.float64]
     effective: float | None = None
     statistics: Statistics | None = None
+    ended: bool = False
+
+
+def lasts(steps: Sequence[int], *, warm: int, wanted: int, allowance: float) -> bool:
+    """Whether a chain's allowance of leapfrogs lasts for so many segments after warm-up.
+
+    `steps` are the leapfrogs of its segments so far, of which the first `warm` are warm-up. What
+    others will take is foreseen once there are `LOOK` that are none of it.
+    """
+    kept = steps[warm:]
+    foreseen = (wanted - len(kept)) * sum(kept) / len(kept) if len(kept) >= LOOK else 0.0
+    return sum(steps) + foreseen <= allowance
 
 
 def hopeless(steps: npt.NDArray[np.int64], statistics: Statistics, *, longest: int) -> bool:
@@ -141,6 +158,7 @@ def sample(
     target: float = 0.9,
     workers: int = 2,
     until_enough: bool = False,
+    most_leapfrogs: float = math.inf,
     progress: Progress | None = None,
 ) -> ChainDraws:
     """Run NUTS chains from the mode.
@@ -160,6 +178,9 @@ def sample(
     until_enough : bool
         While the `draws` of every chain do not meet the limits on R-hat and effective draws, the
         chains go on (`GROWTH`, `LONGEST`).
+    most_leapfrogs : float
+        Allowance of all chains together, an equal part of which is each chain's. They end where one
+        has taken its part or is foreseen to (`lasts`), all with as many draws as that one has.
     progress : callable, optional
         See `Progress`.
     """
@@ -180,35 +201,49 @@ def sample(
     )
     compiled = _compiled(program, warm_segments * SEGMENT, target, shapes, tree)
     kept: list[list[list[npt.NDArray[Any]]]] = [[] for _ in range(chains)]
+    steps: list[list[int]] = [[] for _ in range(chains)]
+    allowance, ends = most_leapfrogs / chains, [math.inf] * chains
     done = np.zeros(chains, dtype=np.int64)
     total = chains * (warm_segments + kept_segments) * SEGMENT
 
+    def within(chain: int, segments: int) -> bool:
+        return lasts(steps[chain], warm=warm_segments, wanted=segments, allowance=allowance)
+
     def run(chain: int, segments: int) -> None:
+        """Go on until so many segments are kept, or the allowance ends."""
         with jax.enable_x64(True):  # the switch is one of the thread's
-            skipped = 0 if kept[chain] else warm_segments
-            for segment in range(skipped + segments):
+            while len(kept[chain]) < min(segments, *ends):
+                if not within(chain, segments):
+                    ends[chain] = len(kept[chain])  # others need no more than that
+                    break
                 states[chain], parts = compiled(states[chain], data, whitening)
-                if segment >= skipped:
+                steps[chain].append(int(np.asarray(parts[2]).sum()))
+                # A warm-up that takes the whole allowance leaves its last segment.
+                if len(steps[chain]) > warm_segments or not within(chain, segments):
                     kept[chain].append([np.asarray(part) for part in parts])
                 done[chain] += SEGMENT
                 if progress is not None:
                     progress(int(done.sum()), total)
 
     def stacked(part: int) -> npt.NDArray[Any]:
-        return np.stack([np.concatenate([s[part] for s in segments]) for segments in kept])
+        shortest = min(map(len, kept))
+        return np.stack([np.concatenate([s[part] for s in own[:shortest]]) for own in kept])
 
     with ThreadPoolExecutor(max_workers=workers) as pool:
         list(pool.map(partial(run, segments=kept_segments), range(chains)))
         x = stacked(0)
+        ended = x.shape[1] < kept_segments * SEGMENT
         statistics = chain_statistics(x) if until_enough else None
-        while statistics and not statistics.enough and x.shape[1] < LONGEST * draws:
+        while statistics and not (ended or statistics.enough) and x.shape[1] < LONGEST * draws:
             if hopeless(stacked(2), statistics, longest=LONGEST * draws):
                 break  # minutes more would change nothing: the verdict says why
             more = math.ceil(GROWTH * x.shape[1] / SEGMENT)
             total += chains * more * SEGMENT
-            list(pool.map(partial(run, segments=more), range(chains)))
+            wanted = len(kept[0]) + more
+            list(pool.map(partial(run, segments=wanted), range(chains)))
             x = stacked(0)
             statistics = chain_statistics(x)
+            ended = x.shape[1] < wanted * SEGMENT and not statistics.enough
     return ChainDraws(
         x=x,
         diverging=stacked(1).astype(bool),
@@ -217,4 +252,5 @@ def sample(
         energy=stacked(4),
         step_size=np.asarray([float(state.adapt_state.step_size) for state in states]),
         statistics=statistics,
+        ended=ended,
     )

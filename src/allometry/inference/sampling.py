@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from allometry.errors import InputError
+from allometry.inference.allowance import most_leapfrogs
 from allometry.inference.convergence import (
     Convergence,
     judge,
@@ -172,10 +173,10 @@ def _draw(
         if weighed.believed:
             return _as_chains(weighed, sampler), sampler.method, k_hat
     chains = sample_from(mode, program, data, sampler, seed, progress)
-    if chains.diverging.any() and sampler.target < CAREFUL_TARGET:
+    if chains.diverging.any() and sampler.target < CAREFUL_TARGET and not chains.ended:
         careful = replace(sampler, target=CAREFUL_TARGET)
         again = sample_from(mode, program, data, careful, seed + 1, progress)
-        if again.diverging.sum() < chains.diverging.sum():
+        if again.diverging.sum() < chains.diverging.sum() and not again.ended:
             chains = again
     return chains, "nuts", k_hat
 
@@ -251,6 +252,7 @@ def sample_from(
         target=sampler.target,
         workers=sampler.workers,
         until_enough=True,
+        most_leapfrogs=most_leapfrogs(program, data),
         progress=lambda done, total: tell(progress, "sampling", done, total),
     )
 
@@ -302,4 +304,11 @@ def verdict(
         seconds=seconds,
         pareto_k=k_hat,
     )
+    if chains.ended:
+        words = (
+            f"chains ended after {chains.x.shape[1]} draws each, at {chains.steps.mean():.0f} "
+            "leapfrogs a draw: more work than many thin groups are given"
+        )
+        # More draws or smaller steps, which `judge` advises, would end as well.
+        return replace(found, converged=False, reasons=(words, *found.reasons), advice=advice)
     return found if found.converged else replace(found, advice=(*advice, *found.advice))
