@@ -47,8 +47,8 @@ def choose_cost(
         return counted, ()
     if not has_flops:
         if counted is not None:
-            return counted, ("no flops column: training FLOPs are counted from shapes",)
-        return six_nd(names), ("no flops column and no known shapes: training FLOPs are 6 N D",)
+            return counted, ("training FLOPs are counted from shapes",)
+        return six_nd(names), ("training FLOPs are 6 N D: no shapes are known to count them from",)
     columns = (groups.index, *(table[n].to_numpy() for n in ("params", "tokens", "flops")))
     if choice == "auto" and counted is not None:
         error = np.log(counted.flops(*columns[:3]) / columns[3])
