@@ -284,3 +284,13 @@ def test_what_would_overflow_a_fit_is_refused():
     with pytest.raises(InputError, match=r"params must lie between 1e-09 and 1e\+30") as error:
         read_runs(table)
     assert "loss must lie between" in str(error.value)
+
+
+def test_the_condition_that_a_refusal_names_leaves_out_every_row_it_lists(clean_runs):
+    loss = clean_runs["loss"].to_numpy().copy()
+    loss[[3, 10, 20]] = np.nan, 0.0, -1.0
+    with pytest.raises(InputError) as error:
+        read_runs(clean_runs.assign(loss=loss))
+    assert 'exclude="loss is None or loss <= 0"' in error.value.hint
+    kept = read_runs(clean_runs.assign(loss=loss), exclude="loss is None or loss <= 0").table
+    assert len(kept) == len(clean_runs) - 3

@@ -16,6 +16,11 @@ def warned(table: pd.DataFrame) -> str:
         (lambda t: t.assign(flops=6e6 * t.params), "FLOPs of a step or a sequence"),
         (lambda t: t.assign(flops=4 * t.flops), "flops are 4 x 6ND in the median"),
         (lambda t: t.assign(loss=t.loss / np.log(2) + 2), "That would be 3.9"),
+        (lambda t: t.assign(loss=np.exp(t.loss)), "a perplexity? Its natural log would be 2."),
+        (
+            lambda t: t.rename(columns={"params": "tokens", "tokens": "params"}),
+            "runs have fewer tokens than params",
+        ),
         (lambda t: t.assign(loss=t.loss / 4.2), "per byte or per character"),
         (lambda t: t.assign(loss=t.loss + 8, vocab_size=256), "above log(vocab_size)"),
         (lambda t: t.assign(params=t.params / 1e9), "params run from 0.1 to 5: in millions or"),

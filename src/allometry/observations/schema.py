@@ -133,8 +133,9 @@ def validate_runs(
     require_columns(table, REQUIRED, source=source)
     if broken := broken_rules(RUNS, table, unreadable or {}) or broken_rules(LIMITS, table, {}):
         hint = "Correct the rows, or leave them out with exclude= (--exclude)."
-        if gaps := [x for x in REQUIRED if 0 < table[x].isna().sum() < len(table)]:
-            hint = f'Correct the rows, or leave them out: exclude="{gaps[0]} is None" (--exclude).'
+        if conditions := _conditions(table):
+            listed = " or ".join(conditions)
+            hint = f'Correct the rows, or leave them out: exclude="{listed}" (--exclude).'
         if (table["loss"] < 0).any():
             hint += " A negative loss may be a log-likelihood: the loss is its negative."
         raise InputError(broken, where=source, hint=hint)
@@ -142,6 +143,19 @@ def validate_runs(
     if "context_length" in checked:
         checked = checked.assign(context_length=checked["context_length"].astype("int64"))
     return checked
+
+
+def _conditions(table: pd.DataFrame) -> list[str]:
+    """Conditions that some rows of the required columns meet, not all, and that no run may."""
+    found = []
+    for name in REQUIRED:
+        for condition, rows in (
+            (f"{name} is None", table[name].isna()),
+            (f"{name} <= 0", table[name] <= 0),
+        ):
+            if rows.any() and not rows.all():
+                found.append(condition)
+    return found
 
 
 def broken_rules(

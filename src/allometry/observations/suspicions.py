@@ -18,6 +18,7 @@ UNFINISHED = ("crashed", "failed", "killed", "preempted", "preempting", "running
 
 _ENOUGH = 100  # runs that fix E far better than the 5 % asked of it
 NATS_PER_BIT = float(np.log(2.0))
+_PERPLEXITY = 8.0  # of loss: 5.5 nats if bits, a model that has hardly begun to learn
 _BITS = (1.3, 1.9)  # the studies in `catalogue` have 1.00 to 1.18; in bits 1.44 to 1.70
 
 
@@ -42,6 +43,7 @@ def suspicions(
     """
     found = [
         *_sizes_in_billions(table),
+        *_fewer_tokens_than_params(table),
         *_flops_against_6nd(table),
         *_without_embeddings(table),
         *_repeated_names(table),
@@ -72,6 +74,18 @@ def _sizes_in_billions(table: pd.DataFrame) -> list[str]:
         f"billions? They are taken as they are, in units of one"
         for name in ("params", "tokens")
         if table[name].max() < least
+    ]
+
+
+def _fewer_tokens_than_params(table: pd.DataFrame) -> list[str]:
+    # At most 5 % of the runs of any public study have fewer tokens than params.
+    ratio = table["tokens"] / table["params"]
+    few = ratio < 1.0
+    if few.mean() <= 0.5:
+        return []
+    return [
+        f"{int(few.sum())} of {len(table)} runs have fewer tokens than params "
+        f"({ratio.median():.2g} tokens a param in the median): are the two columns swapped?"
     ]
 
 
@@ -107,6 +121,11 @@ def _loss_unit(table: pd.DataFrame) -> list[str]:
         over = loss.index[loss > uniform]
         if len(over):
             return [f"loss is above log(vocab_size), a uniform guess, in {name_rows(over)}: bits?"]
+    if median > _PERPLEXITY:
+        return [
+            f"loss has median {median:.3g}: a perplexity? Its natural log would be "
+            f"{np.log(median):.3g} nats; nats per token are expected"
+        ]
     if median > 5.0:
         return [
             f"loss has median {median:.3g}: bits per token? That would be "
