@@ -27,3 +27,28 @@ def test_a_table_shows_labels_as_they_are(capsys, label, shown):
 def test_a_refusal_shows_what_it_was_given_as_it_is(capsys):
     assert main(["prior", "show", "\x1b[2J.json"]) == 2
     assert capsys.readouterr().err.startswith("error: \\x1b[2J.json: no such file\nhint: ")
+
+
+def test_a_long_cell_pads_no_other_line_and_a_list_of_sentences_has_a_line_for_each(capsys):
+    sentences = ["a sentence that is longer than forty characters", "and one more"]
+    emit({"law": "pnorm", "warnings": sentences, "groups": ["a", "b"]}, as_json=False)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [
+        "field     value",
+        "law       pnorm",
+        f"warnings  {sentences[0]}",
+        f"          {sentences[1]}",
+        "groups    a, b",
+    ]
+
+
+def test_nothing_is_shown_as_a_negative_zero(capsys):
+    emit(pd.DataFrame({"saving": [-0.0, -0.5]}), as_json=False)
+    assert capsys.readouterr().out.split() == ["saving", "0", "-0.5"]
+
+
+def test_a_second_value_of_a_repeatable_option_is_refused_with_what_to_do(capsys):
+    assert main(["data", "check", "runs.csv", "--alias", "a=params", "b=tokens"]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("error: not understood: b=tokens\nhint: ")
+    assert "again for each" in told

@@ -182,6 +182,10 @@ def _run(arguments: list[str]) -> int:
                 import_law(module.strip(), where=LAW_MODULES)
         code = build_app(arguments)(arguments, exit_on_error=False, print_error=False)
         return int(code or 0)
+    except cyclopts.UnusedCliTokensError as error:
+        unread = ", ".join(error.unused_tokens or ())
+        hint = "An option that may be repeated is given again for each of its values (see --help)."
+        return _complain(f"not understood: {unread}", hint=hint)
     except cyclopts.CycloptsError as error:
         return _complain(str(error).strip(), hint="See allometry --help or the command's --help.")
     except AllometryError as error:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,6 +16,8 @@ from allometry.cli.text import printable
 
 stderr = Console(stderr=True, soft_wrap=True)  # a line a message, also for grep
 _WIDEST = 100_000  # characters; a line ends where its table ends
+_PADDING = re.compile(r" +((?:\x1b\[[0-9;]*m)*)$", re.MULTILINE)
+_SENTENCE = 40  # characters; a list of longer texts has a row for each
 
 
 def emit(answer: pd.DataFrame | Mapping[str, Any] | Sequence[Any], *, as_json: bool) -> None:
@@ -33,14 +36,24 @@ def emit(answer: pd.DataFrame | Mapping[str, Any] | Sequence[Any], *, as_json: b
         return
     frame = answer if isinstance(answer, pd.DataFrame) else _as_frame(answer)
     # Wide enough that no cell is cut: rich takes 80 columns where stdout is a pipe or a file.
-    Console(soft_wrap=True, width=_WIDEST).print(_table(frame))
+    console = Console(soft_wrap=True, width=_WIDEST)
+    with console.capture() as captured:
+        console.print(_table(frame))
+    # One long cell pads all others, which would fill a terminal with empty lines.
+    sys.stdout.write(_PADDING.sub(r"\1", captured.get()))
 
 
 def _as_frame(answer: Mapping[str, Any] | Sequence[Any]) -> pd.DataFrame:
     if isinstance(answer, Mapping):
-        rows = [(key, _cell(value)) for key, value in answer.items()]
+        rows = [row for key, value in answer.items() for row in _rows(str(key), value)]
         return pd.DataFrame(rows, columns=["field", "value"])
     return pd.DataFrame(list(answer))
+
+
+def _rows(key: str, value: Any) -> list[tuple[str, str]]:
+    if isinstance(value, (list, tuple)) and any(len(str(part)) > _SENTENCE for part in value):
+        return [("" if i else key, _cell(part)) for i, part in enumerate(value)]
+    return [(key, _cell(value))]
 
 
 def _table(frame: pd.DataFrame) -> Table:
@@ -58,7 +71,7 @@ def _cell(value: Any) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "-"
     if isinstance(value, float):
-        return f"{value:.4g}"
+        return f"{value + 0.0:.4g}"  # a negative zero is a zero
     if isinstance(value, (list, tuple)):
         return ", ".join(_cell(part) for part in value) or "none"
     if isinstance(value, Mapping):
