@@ -76,6 +76,7 @@ def run_command(
         open_sweep,
         read_plan,
         run_sweep,
+        validation_share,
     )
 
     chosen: Executor
@@ -95,6 +96,12 @@ def run_command(
     )
     if retry_failed:
         folder.forget_failures()
+    if (share := validation_share(folder)) > 1.0:
+        warning = (
+            f"warning: validation takes {share:.3g} times the FLOPs of training, which the plan's "
+            "hours do not count; in a new folder, --set validation_tokens=65536 takes less"
+        )
+        stderr.print(warning, soft_wrap=True, markup=False, highlight=False)
     status = SweepStatus(folder)
     # Under nohup or a shell's & SIGINT is ignored: kill -INT shall stop a sweep there as well.
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -91,7 +91,7 @@ def test_status_and_collect_of_a_sweep(capsys, tmp_path, make_sweep, small_plan)
         (["collect", "nowhere", "-o", "runs.csv"], "nowhere: not a sweep's folder"),
         (
             ["plan", "--design", "isoflop", "-o", "p.csv"],
-            "at least one of: context_lengths, budgets",
+            "none given of context_lengths, budgets",
         ),
         (
             ["plan", "--design", "study", "--budgets", "1e18", "--seeds", "1", "-o", "p.csv"],

@@ -215,8 +215,11 @@ def test_a_folder_takes_more_runs_but_not_others(make_sweep, small_plan):
         make_sweep(plan=half)
     with pytest.raises(InputError, match="with learning rate"):
         make_sweep(plan=small_plan.assign(learning_rate=0.5))
-    with pytest.raises(InputError, match="holds a sweep with corpus none"):
+    with pytest.raises(InputError, match="holds a sweep with entry made_up:make, this one has"):
         make_sweep(entry="made_up:other")
+    with pytest.raises(InputError, match=r"this one has settings journal=\S+ seconds=1$") as caught:
+        make_sweep(seconds=1)
+    assert "--set" in caught.value.hint
 
 
 def test_status_counts_flops_of_what_is_over(make_sweep, small_plan):

@@ -214,7 +214,7 @@ def test_a_file_that_is_no_table_is_one_line(tmp_path):
     ("call", "message"),
     [
         (lambda: valleys(architectures=["gru"]), "no architecture named 'gru'"),
-        (lambda: valleys(budgets=[]), "at least one of: budgets"),
+        (lambda: valleys(budgets=[]), "none given of budgets"),
         (lambda: valleys(budgets=[-1e18]), "budgets must be positive"),
         (lambda: valleys(budgets=[math.inf]), "budgets must be positive numbers, got inf"),
         (lambda: valleys(budgets=[math.nan]), "budgets must be positive numbers, got nan"),

@@ -11,6 +11,7 @@ import pytest
 
 from allometry.cli import main
 from allometry.errors import InputError, KernelError
+from allometry.harness.corpus import read_manifest
 from allometry.harness.sweep import (
     LocalExecutor,
     Recipe,
@@ -19,6 +20,7 @@ from allometry.harness.sweep import (
     open_sweep,
     plan_token_param,
     run_sweep,
+    validation_share,
     write_plan,
 )
 from allometry.harness.sweep.entry import _check_kernels, train_row
@@ -187,13 +189,26 @@ def test_a_killed_training_sweep_ends_in_the_undisturbed_table(corpus, plan, tmp
     assert read.flops.to_numpy() == pytest.approx(plan.flops.to_numpy(), rel=1e-12)
 
 
+def test_validation_that_costs_more_than_training_is_said(corpus, plan, tmp_path, capsys):
+    all_of_it = open_sweep(plan, tmp_path / "a", corpus=corpus)
+    held_out = read_manifest(corpus).tokens("validation")
+    by_hand = (plan.flops * 9 * held_out / 3 / plan.tokens).sum() / plan.flops.sum()
+    assert validation_share(all_of_it) == pytest.approx(by_hand, rel=1e-12)
+    settings = {"validation_tokens": 256, "validation_points": 1}
+    little = open_sweep(plan, tmp_path / "b", corpus=corpus, settings=settings)
+    assert validation_share(little) == pytest.approx(by_hand * 256 / held_out / 9, rel=1e-12)
+    assert validation_share(little) < 1 / 50
+
+
 def test_what_does_not_fit_is_told_before_anything_starts(
     corpus, plan, tmp_path, capsys, monkeypatch
 ):
     with pytest.raises(InputError, match="models of 64 vocabulary rows"):
         open_sweep(plan.assign(vocab_size=64), tmp_path / "a", corpus=corpus)
-    with pytest.raises(InputError, match="no_such_field"):
+    with pytest.raises(InputError, match="no setting named no_such_field") as caught:
         open_sweep(plan, tmp_path / "b", corpus=corpus, settings={"no_such_field": 1})
+    assert "validation_tokens" in caught.value.hint
+    assert "steps" not in caught.value.hint.split(", ")  # the plan sets them
     with pytest.raises(InputError, match="no logger 'x'; there are wandb, mlflow, tensorboard"):
         open_sweep(plan, tmp_path / "d", corpus=corpus, loggers=["x"])
     monkeypatch.setitem(sys.modules, "mlflow", None)  # as if it were not installed

@@ -19,7 +19,7 @@ from allometry.harness.sweep.plan import (
 from allometry.harness.sweep.probed import ProbedRate, probe_plan, with_rates
 from allometry.harness.sweep.ray_cluster import RayExecutor
 from allometry.harness.sweep.recipe import Recipe
-from allometry.harness.sweep.run import open_sweep, run_sweep
+from allometry.harness.sweep.run import open_sweep, run_sweep, validation_share
 from allometry.harness.sweep.slurm import SlurmExecutor
 from allometry.harness.sweep.status import STATES, SweepStatus
 from allometry.harness.sweep.study import study_plan
@@ -55,6 +55,7 @@ __all__ = [
     "require_price",
     "run_sweep",
     "study_plan",
+    "validation_share",
     "with_rates",
     "write_collected",
     "write_plan",

@@ -1,5 +1,6 @@
 """From a row of a plan to a finished training run: the one place where a sweep meets training."""
 
+import dataclasses
 from collections.abc import Mapping
 from contextlib import ExitStack
 from functools import lru_cache
@@ -58,10 +59,12 @@ def train_config(row: Mapping[str, Any], config: SweepConfig) -> "TrainConfig":
         **_SWEEP_SETTINGS,
         **settings,
     }
-    try:
-        return TrainConfig(**fields)
-    except TypeError as error:  # names the field that is unknown
-        raise InputError(str(error).split("() ")[-1], where="settings") from error
+    known = [field.name for field in dataclasses.fields(TrainConfig)]
+    if unknown := [name for name in fields if name not in known]:
+        free = ", ".join(name for name in known if name not in from_row)
+        what = f"no setting named {', '.join(unknown)}"
+        raise InputError(what, where="settings", hint=f"There are {free}.")
+    return TrainConfig(**fields)
 
 
 def planned_fields(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -159,13 +159,15 @@ class SweepFolder:
         before, now = (
             dict(zip(p.run_id, p.learning_rate, strict=True)) for p in (self.plan(), plan)
         )
-        what = ""
-        if (there.corpus, there.entry, there.settings) != (
-            config.corpus,
-            config.entry,
-            config.settings,
-        ):
-            what = f"holds a sweep with {_said(there)}, this one has {_said(config)}"
+        what, hint = "", "Choose another folder."
+        if differing := [
+            name
+            for name in ("corpus", "entry", "settings")
+            if getattr(there, name) != getattr(config, name)
+        ]:
+            what = f"holds a sweep with {_said(there, differing)}, this one has "
+            what += _said(config, differing)
+            hint = "Give what it began with (--corpus, --set), or choose another folder."
         elif gone := [run_id for run_id in before if run_id not in now]:
             what = f"holds {len(gone)} runs that the plan has not, the first {gone[0]}"
         elif changed := [
@@ -175,11 +177,16 @@ class SweepFolder:
             what = f"holds {first} with learning rate {before[first]:g}, the plan has "
             what += f"{now[first]:g}"
         if what:
-            raise InputError(what, where=str(self.path), hint="Choose another folder.")
+            raise InputError(what, where=str(self.path), hint=hint)
 
 
-def _said(config: SweepConfig) -> str:
-    return f"corpus {config.corpus}, entry {config.entry}, settings {config.settings or {}}"
+def _said(config: SweepConfig, names: Sequence[str]) -> str:
+    said = {**asdict(config), "settings": _pairs(config.settings)}
+    return ", ".join(f"{name} {said[name]}" for name in names)
+
+
+def _pairs(settings: Mapping[str, Any] | None) -> str:
+    return " ".join(f"{name}={value}" for name, value in (settings or {}).items()) or "none"
 
 
 def plan_records(plan: pd.DataFrame) -> list[Mapping[str, Any]]:

@@ -118,8 +118,9 @@ def plan_token_param(
     """
     recipe = recipe or Recipe()
     require_architectures(architectures)
-    _require_some(architectures=architectures, context_lengths=context_lengths)
-    _require_some(sizes=sizes, ratios=ratios)
+    _require_some(
+        architectures=architectures, context_lengths=context_lengths, sizes=sizes, ratios=ratios
+    )
     rows: list[dict[str, Any]] = []
     for architecture in architectures:
         for size in sizes:
@@ -193,9 +194,15 @@ def _frame(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     return join_plans(pd.DataFrame(list(rows), columns=list(PLAN_COLUMNS)))
 
 
+_OPTIONS = {"context_lengths": "--contexts"}
+"""What the command line calls an argument, where it has another name there."""
+
+
 def _require_some(**lists: Sequence[Any]) -> None:
     if empty := [name for name, values in lists.items() if not len(values)]:
-        raise InputError(f"needs at least one of: {', '.join(empty)}", where="sweep plan")
+        options = ", ".join(_OPTIONS.get(name, f"--{name}") for name in empty)
+        what = f"none given of {', '.join(empty)}"
+        raise InputError(what, where="sweep plan", hint=f"Give {options}.")
     for name, values in lists.items():
         numbers = [value for value in values if not isinstance(value, str)]
         if bad := [value for value in numbers if not 0 < value < math.inf]:

@@ -68,6 +68,18 @@ def open_sweep(
     return SweepFolder.create(path, plan, config)
 
 
+def validation_share(folder: SweepFolder) -> float:
+    """FLOPs of all validations of a sweep over those of its training, which alone a plan counts.
+
+    A validation reads its tokens forward, a third of the FLOPs of training on them.
+    """
+    plan, config = folder.plan(), folder.config()
+    run = train_config(plan_records(plan)[0], config)
+    there = read_manifest(Path(config.corpus)).tokens("validation")
+    read = run.validation_points * min(run.validation_tokens or there, there)
+    return float((plan.flops / plan.tokens).sum() * read / 3.0 / plan.flops.sum())
+
+
 def run_sweep(folder: SweepFolder, executor: Executor, *, watch: Watch = lambda: None) -> None:
     """Make every run of a sweep that is not over; see `Executor.execute` for what it raises.
 
