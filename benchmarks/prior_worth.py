@@ -16,6 +16,9 @@ typical     the typical law of the other studies besides
 placed      the same, half of the runs chosen by ``design_runs`` after a fit to the other half, for
             the loss at the group's largest compute and for no more compute
 same-study  instead, the prediction of the other groups of the same study, where it has some
+lab-noise   the typical law, with the noise of the other groups of the same study, where it has some
+own-noise   the typical law, told how much all of the study's own runs scatter (to a fifth)
+alike       the typical law if studies were half as unlike
 
 Scores are kept in FOLDER/worth.jsonl, one line a fit: what is there is not fitted again. What is
 printed of them is in ``prior_worth_report.py``.
@@ -49,16 +52,32 @@ from allometry.inference import (
     group_runs,
 )
 from allometry.laws import get_law
-from allometry.priors import PriorFile, as_prior, typical_prior
+from allometry.priors import PriorFile, PriorUse, as_prior, typical_prior
+from allometry.priors.file import NOISE_QUANTITIES
 from allometry.priors.studies import summarise_study
 
-ARMS = ("practice", "vague", "default", "typical", "placed", "same-study")
+ARMS = (
+    "practice",
+    "vague",
+    "default",
+    "typical",
+    "placed",
+    "same-study",
+    "lab-noise",
+    "own-noise",
+    "alike",
+)
 SIZES = (8, 12, 16, 24)
 WIDER = 3.0
 """Scales of vague priors over those of the default ones."""
 
 SAMPLER = Sampler(method="laplace", chains=2, starts=2, draws=300)
 BOOTSTRAPS = 50
+NOISE_TOLD = 0.2
+"""Standard deviation of the log of a noise that is known."""
+
+ALIKE = 0.5
+
 LEAST_VAGUE = 16
 """With fewer runs and vague priors the noise is open towards zero: chains take minutes, and some
 do not agree."""
@@ -93,6 +112,21 @@ class Library:
         """The typical law of the other studies."""
         return _typical(self.work, left_out)
 
+    def own_noise(self, study: str) -> PriorFile:
+        """The typical law of the other studies, with the noise of all runs of this one."""
+        typical, own = self.typical(study), summarise_study(posterior_of(study, self.work))
+        noise = len(typical.quantities) - len(NOISE_QUANTITIES)
+        centre, scale = typical.mixture.mean, np.ones(len(typical.quantities))
+        centre[noise:] = own.mean[noise:]
+        sd = np.sqrt(np.diag(typical.mixture.covariance))
+        scale[noise:] = NOISE_TOLD / sd[noise:]
+        return moved(typical, centre, scale)
+
+    def alike(self, study: str) -> PriorFile:
+        """The typical law of the other studies, closer to its mean."""
+        typical = self.typical(study)
+        return moved(typical, typical.mixture.mean, np.full(len(typical.quantities), ALIKE))
+
     def same_study(self, group: Group) -> PriorFile | None:
         """The prediction that the other groups of its study make for a group."""
         if len(posterior_of(group.study, self.work).groups) == 1:
@@ -118,6 +152,14 @@ class Library:
 def _typical(work: Path, left_out: str) -> PriorFile:
     others = [posterior_of(name, work) for name in STUDIES if name != left_out]
     return typical_prior(others, summaries=[summarise_study(posterior) for posterior in others])
+
+
+def moved(prior: PriorFile, centre: np.ndarray, scale: np.ndarray) -> PriorFile:
+    """A prior about another centre, its quantities apart by these shares of what they were."""
+    mixture = prior.mixture
+    means = centre + scale * (mixture.means - mixture.mean)
+    scales = mixture.scales * np.outer(scale, scale)
+    return replace(prior, mixture=replace(mixture, means=means, scales=scales))
 
 
 def placed(group: Group, spread: pd.DataFrame, n: int, prior: PriorFile) -> pd.DataFrame:
@@ -159,14 +201,22 @@ def scored(group: Group, arm: str, n: int, repeat: int, library: Library) -> Sco
     if arm in ("typical", "placed"):
         prior = library.typical(group.study)
         runs = placed(group, chosen, n, prior) if arm == "placed" else runs
-    elif arm == "same-study":
+    elif arm == "own-noise":
+        prior = library.own_noise(group.study)
+    elif arm == "alike":
+        prior = library.alike(group.study)
+    elif arm in ("same-study", "lab-noise"):
         prior = library.same_study(group)
         if prior is None:
             return None
+    imported = [] if prior is None else [PriorUse(file=prior)]
+    if arm == "lab-noise":
+        law = PriorUse(file=library.typical(group.study), parts=("law",))
+        imported = [law, replace(imported[0], parts=("noise",))]
     posterior = fit(
         runs,
         by=(),
-        prior=[] if prior is None else [prior],
+        prior=imported,
         priors=vague_priors() if arm == "vague" else None,
         drift=vague_drift() if arm == "vague" else None,
         library=False,

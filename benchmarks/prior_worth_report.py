@@ -9,7 +9,17 @@ from small_studies import ASKED, LEVELS
 FEW, MANY = 8, 16
 """Runs with a prior, and runs without one that its width is compared with."""
 
-ORDER = ("practice", "vague", "default", "typical", "placed", "same-study")
+ORDER = (
+    "practice",
+    "vague",
+    "default",
+    "typical",
+    "placed",
+    "same-study",
+    "lab-noise",
+    "own-noise",
+    "alike",
+)
 WITHOUT = ORDER[:3]
 """Fits that import nothing."""
 NAMES = {"run": "new run", "exponent": "exponent of N*", "optimum": "N*"}
@@ -70,7 +80,7 @@ def print_ratios(by_group: pd.DataFrame, arm: str, others: Iterable[str]) -> Non
     """Widths of few runs with a prior over those of many without, by group."""
     print(f"\n{FEW} runs, {arm}: 90 % widths over those of {MANY} runs")
     few = by_group.xs((arm, FEW), level=("arm", "runs"))[WIDTHS[1:]]
-    parts = {}
+    parts: dict[str, pd.Series[float]] = {}
     for other in others:
         ratio = (few / by_group.xs((other, MANY), level=("arm", "runs"))[WIDTHS[1:]]).dropna()
         parts |= {f"{other}: {NAMES[a]}": ratio[f"{a}_width_90"] for a in ASKED}

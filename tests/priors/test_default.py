@@ -172,3 +172,18 @@ def test_a_prior_that_was_asked_for_and_made_from_these_runs_is_used_with_a_warn
     assert captured.err.count("count twice") == captured.err.count(told) == 1
     for warnings in (json.loads(captured.out)["warnings"], Posterior.load(output).record.warnings):
         assert [w for w in warnings if "count twice" in w] == [told]
+
+
+def test_each_prior_of_the_command_line_may_give_a_part(tmp_path, capsys):
+    table, output = tmp_path / "runs.csv", tmp_path / "fit.nc"
+    study(8).to_csv(table, index=False)
+    command = ["fit", str(table), "-o", str(output), "--method", "laplace", "--draws", "100"]
+    parts = ["--prior", "typical:law", "--prior", "xlstm:noise"]
+    main([*command, *parts, "--json"])
+    capsys.readouterr()
+    record = Posterior.load(output).record
+    assert [outcome.names for outcome in record.imported] == [("typical",), ("xlstm",)]
+    assert record.settings["prior"] == ["typical", "xlstm"]
+    assert record.settings["prior_parts"] == [["law"], ["noise"]]
+    assert main([*command, "--prior", "typical:everything"]) == 2
+    assert "no bundled prior 'typical:everything'" in capsys.readouterr().err

@@ -61,13 +61,14 @@ def fit_command(
     prior
         Prior of another study: a file that ``allometry prior export`` wrote, or a name that
         ``allometry prior list`` shows; repeatable. Runs that contradict it set it aside.
+        ``typical:law``, ``ours.json:noise``: a part of it alone (see --prior-parts).
     library
         Begin with the bundled prior of a typical language-model law (``prior show typical``) where
         runs are few and no other prior is given. It is said when it is used; --no-library: never.
     prior_vague
         Prior weight of the default prior beside the imported ones, 0 to below 1; default 0.2.
     prior_parts
-        What of them is used: law, noise, drift; default all.
+        What of those that do not say so themselves is used: law, noise, drift; default all.
     prior_level
         Use the absolute level of their loss too: for the same corpus and tokenizer only.
     bytes_per_token
@@ -118,7 +119,7 @@ def fit_command(
     from allometry.observations import read_runs
     from allometry.priors import LibraryPriorWarning, PriorUse, find_prior
     from allometry.priors.sources import shared_source
-    from allometry.priors.use import VAGUE
+    from allometry.priors.use import PARTS, VAGUE, name_and_parts
 
     check_output(output, POSTERIOR_FORMATS)
     if not prior:
@@ -136,15 +137,16 @@ def fit_command(
     priors = None
     if noise == "constant":
         priors = replace(default_priors(get_law(law)), off_valley=NO_OFF_VALLEY)
+    wanted = [name_and_parts(text, tuple(prior_parts or PARTS)) for text in prior or []]
     imported = [
         PriorUse(
             file=find_prior(name),
             vague=VAGUE if prior_vague is None else prior_vague,
-            parts=tuple(prior_parts) if prior_parts else ("law", "noise", "drift"),
+            parts=parts,
             level=prior_level,
             bytes_per_token=bytes_per_token,
         )
-        for name in prior or []
+        for name, parts in wanted
     ]
     sampler = Sampler(method=method, chains=chains, draws=draws, warmup=warmup, target=target)
     checked = read_runs(
@@ -175,9 +177,9 @@ def fit_command(
     }
     if prior:
         asked |= {
-            "prior": [Path(name).name for name in prior],
+            "prior": [Path(name).name for name, _ in wanted],
             "prior_vague": imported[0].vague,
-            "prior_parts": list(imported[0].parts),
+            "prior_parts": [list(parts) for _, parts in wanted],
             "prior_level": prior_level,
             "bytes_per_token": bytes_per_token,
         }

@@ -41,6 +41,25 @@ SAME_CURVE = ({"pnorm", "gamma"},)
 """Laws whose sampled coefficients mean the same."""
 
 
+def name_and_parts(text: str, default: tuple[Part, ...] = PARTS) -> tuple[str, tuple[Part, ...]]:
+    """The name of a prior and what of it is used, where a text such as ``typical:law`` says so.
+
+    Examples
+    --------
+    >>> name_and_parts("typical:law")
+    ('typical', ('law',))
+    >>> name_and_parts("ours.json:noise,drift")
+    ('ours.json', ('noise', 'drift'))
+    >>> name_and_parts("C:/ours.json")
+    ('C:/ours.json', ('law', 'noise', 'drift'))
+    """
+    name, _, told = text.rpartition(":")
+    asked = told.split(",")
+    if name and set(asked) <= set(PARTS):
+        return name, tuple(part for part in PARTS if part in asked)
+    return text, default
+
+
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class PriorUse:
     """How a prior file is to be used.
