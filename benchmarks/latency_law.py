@@ -128,6 +128,28 @@ def splits(table: pd.DataFrame) -> dict[str, pd.Series]:
     )
 
 
+def if_right(row: object) -> tuple[float, float]:
+    """Between which shares nine in ten right forecasts of a row's timings would end."""
+    low, high = np.quantile(row.shares_if_right, [0.05, 0.95])
+    return float(low), float(high)
+
+
+def unlikely(table: pd.DataFrame) -> str:
+    """Rows whose coverage is outside those shares."""
+    out = [row for row in table.itertuples() if row.split != "in sample"]
+    lines = []
+    for row in out:
+        low, high = if_right(row)
+        if not low <= row.coverage_90 <= high:
+            share = np.asarray(row.shares_if_right)
+            tail = min((share <= row.coverage_90).mean(), (share >= row.coverage_90).mean())
+            name = f"{row.split}, {row.architecture} {row.quantity}"
+            lines.append(f"{name}: {row.coverage_90:.0%}; so far out {tail:.1%} of right forecasts")
+    return "\n".join(
+        [f"{len(lines)} of {len(out)} rows outside the shares of '90 if right':", *lines]
+    )
+
+
 def markdown(table: pd.DataFrame) -> str:
     """One row a split, architecture and quantity."""
     lines = [
@@ -137,7 +159,7 @@ def markdown(table: pd.DataFrame) -> str:
     ]
     for row in table.itertuples():
         study = "-" if np.isnan(row.study_error) else f"{row.study_error:.1%}"
-        least, most = np.quantile(row.shares_if_right, [0.05, 0.95])
+        least, most = if_right(row)
         right = "-" if "in sample" in row.split else f"{least:.0%} to {most:.0%}"
         lines.append(
             f"| {row.split} | {row.architecture} | {row.quantity} | {row.rows} "
@@ -231,6 +253,7 @@ def main() -> None:
     if near is not None:
         print("\n" + field_numbers(near))
     print("\n" + markdown(pooled(everything)) + "\n\n" + markdown(everything))
+    print("\n" + unlikely(everything))
 
 
 if __name__ == "__main__":
