@@ -30,3 +30,11 @@ def test_an_unknown_name_lists_near_ones():
     with pytest.raises(InputError, match="no preset named 'xlstm-6b'") as caught:
         preset("xlstm-6b")
     assert "xlstm-7b" in caught.value.hint
+
+
+def test_a_name_like_no_preset_is_answered_with_a_few_and_where_all_are():
+    with pytest.raises(InputError) as caught:
+        preset("nosuch")
+    assert "xlstm-7b" in caught.value.hint
+    assert "allometry account --list" in caught.value.hint
+    assert len(caught.value.hint) < 400

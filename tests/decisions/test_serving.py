@@ -1,10 +1,12 @@
 """Loss and latency joined: dominance, break-even, the largest batch and cost over a life."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 
 from allometry.accounting import count_params, preset
 from allometry.decisions.crossover import crossover_batch, crossover_context
@@ -16,10 +18,21 @@ from allometry.decisions.serving import (
     serving_frontier,
 )
 from allometry.decisions.serving_cost import lifetime_cost
-from allometry.decisions.serving_points import family_points
+from allometry.decisions.serving_points import SIZES as GRID
+from allometry.decisions.serving_points import family_points, sizes_tried
 from allometry.errors import InputError
 
 SIZES = (2e8, 4e8, 8e8)
+
+
+@pytest.mark.parametrize(
+    ("timed", "low", "high"), [((8e9, 8e9), 2e9, 3.2e10), ((1e9, 8e9), 1e9, 8e9)]
+)
+def test_sizes_tried_differ_where_one_size_was_timed(timed, low, high):
+    data = xr.Dataset({"params": ("run", np.array(timed))})
+    sizes = sizes_tried(SimpleNamespace(idata={"constant_data": data}), None)
+    assert len(np.unique(sizes)) == GRID
+    assert (sizes[0], sizes[-1]) == pytest.approx((low, high))
 
 
 def test_frontier_is_of_both_architectures_and_larger_is_slower_and_better(fitted, fitted_latency):

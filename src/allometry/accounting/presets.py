@@ -10,6 +10,7 @@ from allometry.accounting.shapes import Shape, TransformerShape, XLSTMShape
 from allometry.errors import InputError
 
 # Token/param runs: name to (d_model, n_layers, Transformer heads, xLSTM heads).
+_SHOWN = 14  # those with the name of a size
 _TOKEN_PARAM_RUNS = {
     "160m": (768, 12, 12, 6),
     "400m": (1024, 24, 16, 4),
@@ -66,7 +67,9 @@ def preset(name: str) -> Shape:
     presets = _presets()
     if name not in presets:
         near = get_close_matches(name, presets, n=5)
-        hint = f"Near it: {', '.join(near)}." if near else f"Known: {', '.join(presets)}."
+        some = ", ".join(list(presets)[:_SHOWN])
+        hint = f"Near it: {', '.join(near)}." if near else f"Such as {some}."
+        hint += f" All {len(presets)}: allometry account --list."
         raise InputError(f"no preset named {name!r}", hint=hint)
     return presets[name]
 

@@ -53,7 +53,7 @@ def cost_command(
     price_per_hour
         Money a device-hour: adds the cost.
     params
-        Sizes tried; by default a grid over those that were timed.
+        Sizes tried; by default a grid over those that were timed, or around a single one.
     plot
         Picture of params and device-hours against the demand: .png, .pdf or .svg.
     json

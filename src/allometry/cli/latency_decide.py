@@ -46,7 +46,7 @@ def frontier_command(
     batch_size
         Sequences.
     params
-        Sizes; by default a grid over those that were timed.
+        Sizes; by default a grid over those that were timed, or around a single one.
     plot
         Picture of loss against latency: .png, .pdf or .svg.
     json

@@ -13,6 +13,8 @@ from allometry.inference.latency_posterior import LatencyPosterior
 Draws = npt.NDArray[np.float64]
 SIZES = 25
 """Sizes tried between the ends of the timed range."""
+AROUND = 4.0
+"""Where the timed sizes are within a factor of two, sizes tried reach this far beyond them."""
 
 
 def interval(name: str, draws: Draws) -> dict[str, float]:
@@ -49,7 +51,7 @@ def losses_at(
 
 
 def sizes_tried(latency: LatencyPosterior, params: "npt.ArrayLike | None") -> Draws:
-    """Sizes asked for, or a grid over those that were timed.
+    """Sizes asked for, or a grid over those that were timed; around it, if that is one size.
 
     Raises
     ------
@@ -62,7 +64,9 @@ def sizes_tried(latency: LatencyPosterior, params: "npt.ArrayLike | None") -> Dr
             raise InputError("params must be 1 or more and finite", where="serving")
         return sizes
     timed = latency.idata["constant_data"]["params"].to_numpy()
-    return np.geomspace(timed.min(), timed.max(), SIZES)
+    low, high = float(timed.min()), float(timed.max())
+    beyond = AROUND if high < 2.0 * low else 1.0
+    return np.geomspace(low / beyond, high * beyond, SIZES)
 
 
 def family_points(
