@@ -1,5 +1,7 @@
 """The optimum with the discrepancy against searches, its slope against differences of it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from variants import without_discrepancy
@@ -9,7 +11,9 @@ from allometry.decisions.outlook import law_draws
 from allometry.inference.discrepancy import discrepancy_at, study_scale
 from allometry.inference.discrepancy_slope import NODES, path_budgets, slope_path
 from allometry.inference.drift import far_square
-from allometry.inference.evaluate import compute_optimal, log_loss_at
+from allometry.inference.evaluate import log_loss_at
+from allometry.inference.iso_compute import compute_optimal
+from allometry.laws import get_law
 
 GROUP = np.array([2])  # xlstm at 1024
 BUDGETS = np.array([1e20, 1e22])
@@ -100,3 +104,17 @@ def test_groups_of_a_study_share_a_part_of_their_tilt(fitted):
     correlation = np.corrcoef(slopes.T)[np.triu_indices(4, 1)]
     assert correlation.min() > 0.3
     assert correlation.max() < 0.8
+
+
+def test_what_was_asked_before_does_not_change_an_answer(fitted):
+    group = np.array([2, 1, 2, 0])
+    flops = np.array([1e20, 1e21, 1e22, 1e20])
+    optimum(fitted, group[:2], flops[:2])  # known when all are asked
+    optimum(fitted, group[2:], flops[2:], law=get_law("chinchilla"))  # of another law
+    known = optimum(fitted, group, flops)
+    fresh = optimum(replace(fitted), group, flops)
+    for ours, theirs in zip(known, fresh, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-12)
+    known[0][:] = 0.0  # an answer is the caller's
+    np.testing.assert_array_equal(optimum(fitted, group, flops)[1], known[1])
+    assert optimum(fitted, group, flops)[0].min() > 0

@@ -114,18 +114,14 @@ class CostModel:
         -------
         array of `xp`
         """
-        at = xp.asarray(group)
-        low, high = (
-            xp.log(xp.asarray(column) / self.reference_params)[at]
-            for column in zip(*self.range_params, strict=True)
-        )
-        b0, b1, b2 = (xp.asarray(column)[at] for column in zip(*self.coefficients, strict=True))
+        curve = tuple(xp.asarray(row)[xp.asarray(group)] for row in self.curves())
         x = xp.asarray(log_params) - math.log(self.reference_params)
-        inside = xp.clip(x, low, high)
-        above, below = xp.maximum(x - high, 0.0), xp.maximum(low - x, 0.0)
-        y = b0 + inside * (b1 + inside * b2)
-        y = y - (b1 + 2 * b2 * high) * self.fade_above * xp.expm1(-above / self.fade_above)
-        return y + (b1 + 2 * b2 * low) * self.fade_below * xp.expm1(-below / self.fade_below)
+        return correction(x, curve, (self.fade_above, self.fade_below), xp=xp)
+
+    def curves(self) -> np.ndarray:
+        """What `correction` needs of every group, shape (5, group): both ends, b0, b1, b2."""
+        ends = np.log(np.asarray(self.range_params).T / self.reference_params)
+        return np.concatenate([ends, np.asarray(self.coefficients).T])
 
     def flops_per_token(self, group: ArrayLike, params: ArrayLike, *, xp: Any = np) -> Any:
         """Training FLOPs of a token, c(N); `group` and `xp` as in `log_correction`.
@@ -186,6 +182,26 @@ class CostModel:
             if isinstance(error, InputError):
                 raise
             raise InputError(f"not readable: {error}", where="cost model") from error
+
+
+def correction(x: Any, curve: Any, fades: tuple[Any, Any], *, xp: Any = np) -> Any:
+    """y(x) in the formula at the top of this module, of arrays of `xp`: no branches.
+
+    Parameters
+    ----------
+    x : array of `xp`
+        log(N / N_ref).
+    curve : sequence of five
+        Ends of the range of x, b0, b1 and b2; each broadcasts against `x`. See `CostModel.curves`.
+    fades : tuple of two
+        s_fade above and below.
+    """
+    low, high, b0, b1, b2 = curve
+    inside = xp.clip(x, low, high)
+    above, below = xp.maximum(x - high, 0.0), xp.maximum(low - x, 0.0)
+    y = b0 + inside * (b1 + inside * b2)
+    y = y - (b1 + 2 * b2 * high) * fades[0] * xp.expm1(-above / fades[0])
+    return y + (b1 + 2 * b2 * low) * fades[1] * xp.expm1(-below / fades[1])
 
 
 def six_nd(groups: Sequence[str]) -> CostModel:

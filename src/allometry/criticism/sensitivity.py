@@ -21,8 +21,8 @@ from scipy import stats
 from allometry.decisions.outlook import law_draws
 from allometry.errors import InputError
 from allometry.inference import Posterior, group_names
-from allometry.inference.evaluate import compute_optimal
 from allometry.inference.import_density import imported_density
+from allometry.inference.iso_compute import compute_optimal
 from allometry.inference.model import SPREAD_LOG_SD
 
 Array = npt.NDArray[np.float64]

@@ -17,7 +17,8 @@ from allometry.errors import InputError
 from allometry.inference import Posterior
 from allometry.inference.discrepancy import discrepancy_along, spent_as_runs
 from allometry.inference.discrepancy_slope import SIDE
-from allometry.inference.evaluate import compute_optimal, log_loss_at
+from allometry.inference.evaluate import log_loss_at
+from allometry.inference.iso_compute import compute_optimal
 from allometry.inference.posterior import group_names
 
 Decision = Literal["size", "loss", "winner", "exponent"]

@@ -187,7 +187,9 @@ def _nearest(
         each = [training_flops_per_token(shape, context).total for shape, _ in near]
         tokens = flops / np.array(each)
     found = valley(posterior, group, flops, params=sizes, tokens=tokens)
-    best = int(found.signed_regret.mean(axis=0).argmin())
+    relative = found.signed_relative_regret
+    regret = found.in_loss(relative).mean(axis=0)
+    best = int(regret.argmin())
     shape = near[best][0]
     values = (
         sizes[best],
@@ -195,7 +197,7 @@ def _nearest(
         shape.d_model,
         shape.n_layers,
         shape.n_heads,
-        float(found.signed_regret[:, best].mean()),
-        float(100 * found.signed_relative_regret[:, best].mean()),
+        float(regret[best]),
+        float(100 * relative[:, best].mean()),
     )
     return dict(zip(SHAPE_COLUMNS, values, strict=True))

@@ -41,24 +41,21 @@ class Valley:
     best_log_loss: Draws
 
     @property
-    def regret(self) -> Draws:
-        """Loss above the best that the budget can buy, (draw, point); not negative."""
-        return np.maximum(self.signed_regret, 0.0)
-
-    @property
     def relative_regret(self) -> Draws:
-        """The same over the best loss."""
+        """Loss above the best that the budget can buy, over that best, (draw, point); not negative.
+
+        See `in_loss` for the loss itself.
+        """
         return np.maximum(self.signed_relative_regret, 0.0)
 
     @property
-    def signed_regret(self) -> Draws:
-        """Below zero where a shape costs less than the cost model says of its size."""
-        return np.exp(self.best_log_loss)[:, None] * self.signed_relative_regret
-
-    @property
     def signed_relative_regret(self) -> Draws:
-        """The same over the best loss."""
+        """Below zero where a shape costs less than the cost model says of its size."""
         return np.asarray(np.expm1(self.log_loss - self.best_log_loss[:, None]))
+
+    def in_loss(self, relative: Draws) -> Draws:
+        """A regret over the best loss (draw, point) in the unit of loss."""
+        return np.asarray(np.exp(self.best_log_loss)[:, None] * relative)
 
 
 def valley(
@@ -109,7 +106,7 @@ def valley(
     width = FIRST_WIDTH
     for _ in range(WIDENINGS):
         found = along(np.geomspace(low / width, high * width, POINTS))
-        ends = found.relative_regret[:, [0, -1]]
+        ends = np.expm1(found.log_loss[:, [0, -1]] - best_log_loss)
         if (ends > above).mean(axis=0).min() > 0.99:
             break
         width *= WIDENED
@@ -148,8 +145,9 @@ def band(curve: Draws, level: float, log_x: Floats) -> tuple[Draws, Draws]:
     place = np.arange(points)
     over = curve > level
     # The last point over the level left of the minimum, and the first one right of it.
-    left = np.where(over & (place < at[:, None]), place, -1).max(axis=1)
-    right = np.where(over & (place > at[:, None]), place, points).min(axis=1)
+    before, after = over & (place < at[:, None]), over & (place > at[:, None])
+    left = np.where(before.any(axis=1), points - 1 - before[:, ::-1].argmax(axis=1), -1)
+    right = np.where(after.any(axis=1), after.argmax(axis=1), points)
     every = np.arange(rows)
 
     def between(outside: npt.NDArray[np.int64], inside: npt.NDArray[np.int64]) -> Draws:

@@ -4,7 +4,7 @@ The discrepancy of a draw is its level at the budget, as `outlook.drifted` has i
 valley around the law's own optimum there, which moves N*.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import numpy as np
@@ -13,11 +13,16 @@ import numpy.typing as npt
 from allometry.decisions.outlook import drifted, law_draws
 from allometry.inference import Posterior
 from allometry.inference.discrepancy_slope import SlopePath, path_budgets, slope_path
-from allometry.inference.evaluate import LawDraws, Tilt, compute_optimal
+from allometry.inference.evaluate import LawDraws
+from allometry.inference.iso_compute import compute_optimal
+from allometry.inference.tilt import Tilt
 from allometry.laws import Law
 
 Draws = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
+
+MOST_KEPT = 2**24
+"""Numbers of optima that are kept for further questions, at most: 128 MiB."""
 
 FEW_DRAWS = 50
 """Draws whose median is where a budget's valley lies: known well enough to take a slope there."""
@@ -37,6 +42,25 @@ def optimum(
     law : Law, optional
         Instead of the posterior's, with the same coefficients: one that reads no further columns.
     """
+    group, flops = np.asarray(group), np.asarray(flops, dtype=np.float64)
+    if flops.ndim > 1 or 3 * posterior.n_draws * len(group) > MOST_KEPT:
+        return _solve(posterior, group, flops, law)
+    known = _known(posterior).optima
+    points = [(int(g), float(f), law) for g, f in zip(group, flops, strict=True)]
+    if 3 * posterior.n_draws * (len(known) + len(points)) > MOST_KEPT:
+        known.clear()
+    new = list(dict.fromkeys(point for point in points if point not in known))
+    if new:
+        groups, budgets = (np.array([point[i] for point in new]) for i in (0, 1))
+        solved = np.stack(_solve(posterior, groups, budgets, law))  # [3, draw, point]
+        known.update(zip(new, np.ascontiguousarray(np.moveaxis(solved, 2, 0)), strict=True))
+    params, tokens, log_loss = np.stack([known[point] for point in points], axis=-1)
+    return params, tokens, log_loss
+
+
+def _solve(
+    posterior: Posterior, group: Indices, flops: Draws, law: Law | None
+) -> tuple[Draws, Draws, Draws]:
     tilt = tilt_at(posterior, group, flops, law=law)
     draws = _draws(posterior, group, law)
     params, tokens, log_loss = compute_optimal(
@@ -86,7 +110,7 @@ def _draws(posterior: Posterior, group: Indices, law: Law | None) -> LawDraws:
 
 
 def _path(posterior: Posterior, group: int, law: Law | None) -> SlopePath:
-    known = _paths(posterior)
+    known = _known(posterior).paths
     if (group, law) not in known:
         flops = path_budgets(posterior, group)
         many = np.full(len(flops), group)
@@ -99,7 +123,23 @@ def _path(posterior: Posterior, group: int, law: Law | None) -> SlopePath:
     return known[group, law]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Known:
+    """What has been found of a posterior, so that the same question is answered once.
+
+    Attributes
+    ----------
+    paths : dict
+        By group and law.
+    optima : dict
+        N*, D* and log loss, (3, draw), by group, budget and law.
+    """
+
+    paths: dict[tuple[int, Law | None], SlopePath] = field(default_factory=dict)
+    optima: dict[tuple[int, float, Law | None], Draws] = field(default_factory=dict)
+
+
 # Keyed by identity: a posterior is frozen. Few, so that no posterior is kept alive for long.
 @lru_cache(maxsize=2)
-def _paths(posterior: Posterior) -> dict[tuple[int, Law | None], SlopePath]:
-    return {}
+def _known(posterior: Posterior) -> _Known:
+    return _Known()

@@ -66,7 +66,7 @@ def _with_discrepancy(
     log_sd = study_scale(posterior).log_sd
     far = draw_far(log_sd=log_sd, draws=posterior.n_draws, seed=posterior.record.seed)
     drift = far[:, None] * posterior.draws("drift")[:, group] / scale
-    return np.asarray(log_loss + mean + sd * drift)
+    return np.asarray(log_loss + (mean + sd * drift))
 
 
 def with_noise(

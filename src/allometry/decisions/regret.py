@@ -5,8 +5,8 @@ what H buys. Its mean over draws is what a choice is expected to lose; the N of 
 regret is the choice that a planner wants, and need not be the median of N*.
 """
 
-from dataclasses import dataclass
-from typing import Any, Unpack
+from collections.abc import Iterator, Sequence
+from typing import Unpack
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,13 @@ from allometry.accounting import CostModel
 from allometry.decisions.asking import Which, ask, group_columns
 from allometry.decisions.grids import Valley, band, least, valley
 from allometry.decisions.outlook import reach_columns
-from allometry.decisions.questions import Level, check_budgets, check_level, refuse_columns
+from allometry.decisions.questions import (
+    Level,
+    check_budgets,
+    check_level,
+    cross,
+    refuse_columns,
+)
 from allometry.errors import InputError
 from allometry.inference import Posterior, interval_columns
 
@@ -65,22 +71,27 @@ def regret_curve(
     InputError
         If a budget, a size or the level is not positive, or no group is left.
     """
-    level = check_level(within)
+    level, budgets = check_level(within), check_budgets(flops)
     sizes = None if params is None else check_budgets(params, where="params")
+    refuse_columns(posterior)
+    posterior, groups = ask(posterior, cost=cost, **which)
     frames = []
-    for place, found in _valleys(posterior, flops, sizes, level, cost, which):
-        frame = pd.DataFrame(
-            {
-                "params": found.params,
-                "tokens": found.tokens,
-                "expected_regret": found.regret.mean(axis=0),
-                "expected_regret_percent": 100 * found.relative_regret.mean(axis=0),
-                **interval_columns("regret", found.regret),
-                "probability_within": (_curve(found, level) <= level.amount).mean(axis=0),
-                **place.reach(found.params, found.tokens),
-            }
+    for group, budget, found in _valleys(posterior, groups, budgets, level, sizes):
+        relative, many = found.relative_regret, np.full(len(found.params), group)
+        regret = found.in_loss(relative)
+        share = relative if level.percent else regret
+        flops_each = np.full(len(many), budget)
+        frame = group_columns(posterior, many).assign(
+            flops=flops_each,
+            params=found.params,
+            tokens=found.tokens,
+            expected_regret=regret.mean(axis=0),
+            expected_regret_percent=100 * relative.mean(axis=0),
+            **interval_columns("regret", regret),
+            probability_within=(share <= level.amount).mean(axis=0),
+            **reach_columns(posterior, many, flops_each, found.params, found.tokens),
         )
-        frames.append(place.labels.merge(frame, how="cross"))
+        frames.append(frame)
     return pd.concat(frames, ignore_index=True)
 
 
@@ -108,81 +119,51 @@ def least_regret(
         ``safe_low``, ``safe_high``, between which the *expected* regret is within it (NaN if it is
         so nowhere); and ``extrapolation_factor, distance_outside, reach`` of that size.
     """
-    level = check_level(within)
-    rows = []
-    for place, found in _valleys(posterior, flops, None, level, cost, which):
-        log_n, curve = np.log(found.params), _curve(found, level)
-        expected = found.regret.mean(axis=0)[None]
-        best, lowest = least(expected, log_n)
-        params = np.exp(best)
-        tokens = np.exp(np.interp(best, log_n, np.log(found.tokens)))
-        ends = band(curve, level.amount, log_n)
-        safe = band(curve.mean(axis=0)[None], level.amount, log_n)
-        percent = 100 * found.relative_regret.mean(axis=0)
-        rows.append(
-            place.labels.assign(
-                params=params,
-                tokens=tokens,
-                expected_regret=np.maximum(lowest, 0.0),
-                expected_regret_percent=np.interp(best, log_n, percent),
-                **_columns("band_low", np.exp(ends[0])),
-                **_columns("band_high", np.exp(ends[1])),
-                safe_low=np.exp(safe[0]),
-                safe_high=np.exp(safe[1]),
-                **place.reach(params, tokens),
-            )
-        )
-    return pd.concat(rows, ignore_index=True)
+    level, budgets = check_level(within), check_budgets(flops)
+    refuse_columns(posterior)
+    posterior, groups = ask(posterior, cost=cost, **which)
+    labels, index, spent = cross(posterior, groups, budgets)
+    found = pd.DataFrame(
+        [_flat_band(v, level) for _, _, v in _valleys(posterior, groups, budgets, level)]
+    )
+    sizes = (found[name].to_numpy() for name in ("params", "tokens"))
+    reach = pd.DataFrame(reach_columns(posterior, index, spent, *sizes))
+    return pd.concat([labels.assign(flops=spent), found, reach], axis=1)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Place:
-    """A group and a budget: labels (one row), and how far sizes there lie beyond the runs."""
-
-    posterior: Posterior
-    group: int
-    flops: float
-
-    @property
-    def labels(self) -> pd.DataFrame:
-        return group_columns(self.posterior, np.array([self.group])).assign(flops=self.flops)
-
-    def reach(self, params: np.ndarray, tokens: np.ndarray) -> dict[str, Any]:
-        many = np.full(len(params), self.group)
-        flops = np.full(len(params), self.flops)
-        return reach_columns(self.posterior, many, flops, params, tokens)
+def _flat_band(found: Valley, level: Level) -> dict[str, float]:
+    """Columns of `least_regret` that a valley tells."""
+    log_n, relative = np.log(found.params), found.relative_regret
+    regret = found.in_loss(relative)
+    curve = relative if level.percent else regret
+    best, lowest = (float(x[0]) for x in least(regret.mean(axis=0)[None], log_n))
+    ends = band(curve, level.amount, log_n)
+    if not (np.isfinite(ends[0]).all() and np.isfinite(ends[1]).all()):
+        hint = "Ask for a wider one, such as 0.01%."
+        raise InputError("the level is finer than the grid of sizes", where="within", hint=hint)
+    safe = band(curve.mean(axis=0)[None], level.amount, log_n)
+    return {
+        "params": np.exp(best),
+        "tokens": float(np.exp(np.interp(best, log_n, np.log(found.tokens)))),
+        "expected_regret": max(lowest, 0.0),
+        "expected_regret_percent": float(np.interp(best, log_n, 100 * relative.mean(axis=0))),
+        **interval_columns("band_low", np.exp(ends[0])),
+        **interval_columns("band_high", np.exp(ends[1])),
+        "safe_low": float(np.exp(safe[0][0])),
+        "safe_high": float(np.exp(safe[1][0])),
+    }
 
 
 def _valleys(
     posterior: Posterior,
-    flops: ArrayLike,
-    sizes: np.ndarray | None,
+    groups: Sequence[int],
+    budgets: np.ndarray,
     level: Level,
-    cost: CostModel | None,
-    which: Which,
-) -> list[tuple[_Place, Valley]]:
-    """The valley of every group and budget."""
-    budgets = check_budgets(flops)
-    refuse_columns(posterior)
-    posterior, groups = ask(posterior, cost=cost, **which)
+    sizes: np.ndarray | None = None,
+) -> Iterator[tuple[int, float, Valley]]:
+    """Each group and budget with its valley, one after the other: together they fill a memory."""
     # Four times the level in loss, whatever its unit: the band's ends are inside the grid.
     above = 4 * (level.amount if level.percent else level.amount / posterior.record.scale.loss)
-    return [
-        (
-            _Place(posterior, group, float(budget)),
-            valley(posterior, group, float(budget), params=sizes, above=above),
-        )
-        for group in groups
-        for budget in budgets
-    ]
-
-
-def _curve(found: Valley, level: Level) -> np.ndarray:
-    return found.relative_regret if level.percent else found.regret
-
-
-def _columns(name: str, draws: np.ndarray) -> dict[str, np.ndarray]:
-    if not np.isfinite(draws).all():
-        hint = "Ask for a wider one, such as 0.01%."
-        raise InputError("the level is finer than the grid of sizes", where="within", hint=hint)
-    return {key: np.atleast_1d(value) for key, value in interval_columns(name, draws).items()}
+    for group in groups:
+        for budget in map(float, budgets):
+            yield group, budget, valley(posterior, group, budget, params=sizes, above=above)

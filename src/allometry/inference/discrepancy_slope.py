@@ -5,6 +5,7 @@ valley's curvature: by several times what the law's own coefficients leave open,
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -53,7 +54,7 @@ class SlopePath:
 
     def slopes_at(self, posterior: "Posterior", group: int, flops: Array) -> Array:
         """Draws of the slope at budgets (point,) or (draw, point), shape (draw, point)."""
-        slopes = self.mean + _far_errors(posterior, group) @ self.root.T
+        slopes = _slopes(self, posterior, group)
         place, low = self._place(flops)
         share = np.clip(place - low, 0.0, 1.0)
         if low.ndim == 1:
@@ -93,6 +94,13 @@ def slope_path(posterior: "Posterior", group: int, flops: Array, log_params: Arr
         mean=weights @ mean,
         root=np.asarray(np.linalg.cholesky(covariance + jitter * np.eye(len(flops)))),
     )
+
+
+# Keyed by identity. A question goes group by group, or between two or three of them.
+@lru_cache(maxsize=16)
+def _slopes(path: SlopePath, posterior: "Posterior", group: int) -> Array:
+    """Draws of the slope at the path's budgets, shape (draw, node)."""
+    return np.asarray(path.mean + _far_errors(posterior, group) @ path.root.T)
 
 
 def _far_errors(posterior: "Posterior", group: int) -> Array:
