@@ -70,6 +70,17 @@ def test_break_even_lifetime_and_repeat_answer_in_json(fitted_file, tmp_path, ca
     assert "Muennighoff" in said
 
 
+def test_a_loss_out_of_reach_is_said(fitted_file, capsys):
+    asked = ("lifetime", fitted_file, "--served", 0, "--target-loss")
+    code, rows, said = answer(capsys, *asked, 0.4)
+    assert code == 0
+    assert {row["probability_reachable"] for row in rows} == {0.0}
+    lines = [line for line in said.splitlines() if line.startswith("warning: no draw of ")]
+    assert len(lines) == len(rows)
+    assert "xlstm/1024 reaches a loss of 0.4: give a higher --target-loss" in said
+    assert "reached" not in answer(capsys, *asked, 2.6)[2]
+
+
 FAR = ("--flops", 1e25)
 
 

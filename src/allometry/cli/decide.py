@@ -1,7 +1,7 @@
 """Commands that weigh a choice: regret, break-even, lifetime, repeat."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -19,6 +19,9 @@ from allometry.cli.asking import (
     other_cost,
     write_picture,
 )
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Flag = Annotated[bool, Parameter(negative=())]
 
@@ -216,6 +219,8 @@ def lifetime_command(
             serving_context=serving_context,
             **groups.which(),
         )
+    if target_loss is not None:
+        _tell_unreached(table, list(loaded.record.by))
     if buildable:
         with notes():
             table = nearest_shapes(table, vocab_size=vocab_size)
@@ -224,6 +229,21 @@ def lifetime_command(
 
         write_picture(draw_lifetime(table), plot)
     return answered(table, as_json=json)
+
+
+def _tell_unreached(table: "pd.DataFrame", by: list[str]) -> None:
+    """Say which groups a target loss is out of reach for, in some draws or in all."""
+    from allometry.cli.output import stderr
+
+    named = table[by].astype(str).agg("/".join, axis=1) if by else table.index.map(lambda _: "all")
+    worst = table.assign(_name=named).groupby("_name", sort=False)["probability_reachable"].min()
+    target = table["target_loss"].iloc[0]
+    for name, share in worst[worst < 1.0].items():
+        text = f"a loss of {target:g} is reached in {share:.0%} of the draws of {name}, and the "
+        text += "intervals are of those"
+        if not share:
+            text = f"no draw of {name} reaches a loss of {target:g}: give a higher --target-loss"
+        stderr.print(f"warning: {text}", soft_wrap=True, markup=False, highlight=False)
 
 
 def repeat_command(
