@@ -9,7 +9,7 @@ from allometry.inference.discrepancy_scale import learn_scale, prior_scale
 from allometry.inference.drift import STUDIES_LOG_SD, Drift
 from allometry.inference.residuals import RunResiduals
 
-MEDIAN = 0.035
+MEDIAN = 0.08
 NOISE = 0.003
 
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 Array = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
 
-LENGTH = 3.0
+LENGTH = 5.0
 """Decades over which the discrepancy changes, in c and in r."""
 
 LENGTH_EPOCHS = 1.0
