@@ -1,4 +1,4 @@
-"""Runs tables of six public studies that no default here was chosen on, for the scorecard.
+"""Runs tables of six public studies that are not in the registry, for the scorecard.
 
     python benchmarks/foreign_tables.py RAW -o TABLES
     python benchmarks/scorecard.py TABLES/*.csv --folder FITS
