@@ -14,10 +14,10 @@ FITS = {"study": "xlstm", "measured": "data/measured/runs.csv"}
 """Posteriors, and the tables they are of."""
 
 PICTURES = {
-    "valleys": ("study", "valleys", "--context-length", "8192", "--dpi", "120"),
-    "probability": ("study", "probability", "--dpi", "120"),
+    "valleys": ("study", "valleys", "--context-length", "8192"),
+    "probability": ("study", "probability", "--dpi", "150"),
     "prior": ("study", "prior", "--dpi", "120"),
-    "measured": ("measured", "valleys", "--dpi", "120"),
+    "measured": ("measured", "valleys"),
 }
 """Name of a picture: its posterior, kind and options."""
 

@@ -86,7 +86,7 @@ def _write_values(ax: "Axes", grid: pd.DataFrame) -> None:
         for flops, value in list(zip(budgets, row, strict=True))[step // 2 :: step]:
             dark = abs(value - 0.5) > 0.32
             color = "white" if dark else "black"
-            text = ".5" if abs(value - 0.5) < 0.005 else f"{value:.2f}".lstrip("0")
+            text = f"{value:.2f}".lstrip("0")
             text = ">.99" if value > 0.99 else "<.01" if value < 0.01 else text
             ax.text(flops, i, text, ha="center", va="center", fontsize=8, color=color)
 
