@@ -57,10 +57,14 @@ def test_coordinates_go_to_sites_and_back_with_the_right_volume(problem, runs):
     assert float(log_det) == pytest.approx(float(jnp.linalg.slogdet(jacobian)[1]), abs=1e-8)
 
 
+@pytest.mark.parametrize("shaped", [True, False])
 @pytest.mark.parametrize("kind", ["problem", "unnested"])
-def test_coordinates_of_thin_groups_go_to_sites_and_back_with_the_right_volume(kind, request):
+def test_coordinates_of_thin_groups_go_to_sites_and_back_with_the_right_volume(
+    kind, shaped, request
+):
     program, data = request.getfixturevalue(kind)
-    program = replace(program, thin=True)
+    law = program.law if shaped else replace(program.law, geometry=None)
+    program = replace(program, law=law, thin=True)
     start = starts(program, data, count=1, seed=1)[0]
     x = jnp.asarray(start + 0.5 * np.random.default_rng(3).normal(size=start.shape))
     sites, log_det = to_sites(x, program, data)

@@ -14,13 +14,20 @@ from allometry.inference.start import starts
 from allometry.laws import get_law
 
 
-def thin_table(noise, *, groups=12, sizes=2):
+def cells(groups):
+    """E, alpha, beta and gamma of each."""
     rng = np.random.default_rng(5)
-    cells = {
-        (f"a{i}", 1024): tuple(np.array([1.8, 0.32, 0.36, 0.6]) * np.exp(0.04 * rng.normal(size=4)))
+    return {
+        (f"a{i:02}", 1024): tuple(
+            np.array([1.8, 0.32, 0.36, 0.6]) * np.exp(0.04 * rng.normal(size=4))
+        )
         for i in range(groups)
     }
-    return simulate_runs(2, groups=cells, sizes=sizes, budgets=(1e18, 1e19), noise=noise)
+
+
+def thin_table(noise, *, groups=12, sizes=2):
+    found = cells(groups)
+    return simulate_runs(2, groups=found, sizes=sizes, budgets=(1e18, 1e19), noise=noise)
 
 
 def test_many_groups_of_few_runs_are_thin_and_no_others():
@@ -55,3 +62,17 @@ def test_chains_of_many_thin_groups_do_not_walk_along_a_ridge():
     assert posterior.record.convergence.tree_depth_hits == 0
     assert posterior.record.convergence.max_rhat < 1.2
     assert posterior.idata["sample_stats"]["n_steps"].mean() < 150
+
+
+@pytest.mark.slow
+def test_chains_of_many_thin_groups_converge_to_the_truth():
+    """Four runs a group, of six coefficients; 36 of 40 truths are expected in a band of 90 %."""
+    posterior = fit(thin_table(0.003, groups=40), seed=1)
+    verdict = posterior.record.convergence
+    assert verdict.converged, verdict.reasons
+    assert posterior.groups["architecture"].tolist() == [name for name, _ in cells(40)]
+    for column, name in enumerate(("E", "alpha", "beta")):
+        truth = np.array([cell[column] for cell in cells(40).values()])
+        low, high = np.quantile(posterior.draws(name), [0.05, 0.95], axis=0)
+        inside = ((truth > low) & (truth < high)).sum()
+        assert inside >= 28  # groups share errors of their population: four binomial sd

@@ -5,8 +5,8 @@ from typing import Any
 
 from allometry.inference.coordinates import Density, Program
 
-MOST_WORK = 2.5e9
-"""Leapfrogs times the coordinates and runs of each: a quarter of an hour of a CPU."""
+MOST_WORK = 2e9
+"""Leapfrogs times the coordinates and runs of each: about half an hour of a CPU."""
 
 OVERHEAD = 1000
 """Coordinates and runs that take as long as the rest of a leapfrog."""

@@ -51,11 +51,18 @@ def learned_levels(x: Values, whitening: Whitening, program: Program, data: Data
     points[:, held] = x[held]
     if program.thin:
         found = learned_noise(points, program, data)
-    else:
-        found = _learned_spreads(points, program, data)
+        moved_noise = {name: jnp.asarray(value) for name, value in found.items()}
+        return np.asarray(_moved(jnp.asarray(x), moved_noise, program, data))
+    found = _learned_spreads(points, program, data)
     sites, _ = to_sites(jnp.asarray(x), program, data)
     moved = sites | {name: jnp.asarray(value) for name, value in found.items()}
     return np.asarray(from_sites(moved, program, data))
+
+
+@partial(jax.jit, static_argnums=2)
+def _moved(x: Array, found: dict[str, Array], program: Program, data: Data) -> Array:
+    sites, _ = to_sites(x, program, data)  # a long program, which is compiled once
+    return from_sites(sites | found, program, data)
 
 
 def _learned_spreads(points: Values, program: Program, data: Data) -> dict[str, Values]:

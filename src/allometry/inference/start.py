@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from jaxtyping import Array, Float
 
+from allometry.inference.conditional_levels import FIRM
 from allometry.inference.coordinates import Data, Program, split
 from allometry.inference.imported import toward_imported
 from allometry.inference.model import RunArrays, site_shapes
@@ -38,7 +39,7 @@ def starts(program: Program, data: Data, *, count: int, seed: int) -> list[Vecto
     while len(found) < count:
         sites = {n: np.array(part) for n, part in split(first, program.structure).items()}
         theta = sites["mean"][:, None] if program.thin else sites["theta"]
-        loose = slice(3, None) if program.law.geometry is not None else slice(None)
+        loose = slice(FIRM, None) if program.law.geometry is not None else slice(None)
         shift = np.asarray(rng.normal(0.0, 0.8, size=theta[loose].shape[0]))
         theta[loose] += shift[:, None]
         found.append(np.concatenate([np.ravel(part) for part in sites.values()]))
@@ -65,8 +66,9 @@ def _start(
     log_between = jnp.log(priors.between)
     parent = jnp.broadcast_to(mean[:, None], (k, structure.n_parents))
     centred = data.centred
-    if program.thin:  # the mean in the geometry, and all below it by its distance
-        mean = mean if geometry is None else geometry.inverse(mean[:, None])[:, 0]
+    if program.thin:  # all but what runs hardly tell of the mean by its distance from a guess
+        if geometry is not None:
+            mean = geometry.inverse(mean[:, None])[:, 0].at[:FIRM].set(0.0)
         parent, centred = jnp.zeros_like(parent), jnp.zeros_like(centred)
     everything = {
         "log_noise": jnp.log(residual),
