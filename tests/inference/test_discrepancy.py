@@ -1,5 +1,7 @@
 """The discrepancy follows residuals where there are runs and forgets them far away."""
 
+import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,12 +17,15 @@ from allometry.inference.discrepancy import (
 from allometry.inference.discrepancy_cells import CELL, MAX_CELLS
 from allometry.inference.drift import (
     FAR_LOG_SD,
+    FORMER_LENGTH,
+    LENGTH,
     Drift,
     default_drift,
     draw_drift,
     draw_far,
     far_square,
 )
+from allometry.inference.record import Record
 from allometry.inference.residuals import RunResiduals
 from allometry.laws import get_law
 
@@ -200,3 +205,16 @@ def test_the_covariance_between_points_has_their_variance_on_its_diagonal(fitted
 def test_the_mean_square_of_the_far_scale_is_that_of_its_draws():
     drawn = draw_far(log_sd=0.3, draws=200_000, seed=0)
     assert far_square(log_sd=0.3) == pytest.approx((drawn**2).mean(), rel=0.03)
+
+
+def test_a_file_that_does_not_say_how_long_its_discrepancy_is_has_the_former_length(fitted):
+    attributes = fitted.record.to_attributes()
+    drift = json.loads(attributes["drift"])
+    assert drift.pop("length") == LENGTH
+    old = Record.from_attributes(attributes | {"drift": json.dumps(drift)}, source="x")
+    assert old.drift == replace(fitted.record.drift, length=FORMER_LENGTH)
+
+
+def test_a_longer_discrepancy_is_known_farther_from_its_runs():
+    short, long = (condition(*line(residual=0.02), replace(DRIFT, length=n)) for n in (2.0, 5.0))
+    assert at(long, 22.0)[1] < at(short, 22.0)[1]

@@ -6,7 +6,7 @@ import pytest
 from allometry.errors import InputError
 from allometry.inference.discrepancy import condition, covariance
 from allometry.inference.discrepancy_scale import learn_scale, prior_scale
-from allometry.inference.drift import STUDIES_LOG_SD, Drift
+from allometry.inference.drift import LENGTH, STUDIES_LOG_SD, Drift
 from allometry.inference.residuals import RunResiduals
 
 MEDIAN = 0.08
@@ -16,7 +16,7 @@ NOISE = 0.003
 def study(rng, *, scale, noise=1.0, count=40):
     """Residuals of a study after its law was fitted: what its slopes can take up is gone."""
     place = np.stack([rng.uniform(18, 21, count), rng.uniform(0.5, 2.5, count)], axis=1)
-    correlation = covariance(place, place)
+    correlation = covariance(place, place, LENGTH)
     slopes = np.column_stack([np.ones(count), place - place.mean(axis=0), place[:, 0] ** 2 / 400])
     variance = np.full(count, NOISE**2)
     made = scale * np.linalg.cholesky(correlation + 1e-9 * np.eye(count)) @ rng.normal(size=count)
@@ -86,9 +86,11 @@ def test_a_wider_prior_leaves_more_open_and_lets_a_study_say_more():
     assert MEDIAN < known.scale < open_.scale
 
 
-@pytest.mark.parametrize("wrong", [{"scale": -0.1}, {"shared": 1.5}, {"log_sd": 0.0}])
+@pytest.mark.parametrize(
+    "wrong", [{"scale": -0.1}, {"shared": 1.5}, {"log_sd": 0.0}, {"length": 0.0}]
+)
 def test_a_drift_that_cannot_be_is_refused(wrong):
-    with pytest.raises(InputError, match="log_sd positive"):
+    with pytest.raises(InputError, match="log_sd and length positive"):
         Drift(**{"scale": MEDIAN} | wrong)
 
 

@@ -4,7 +4,7 @@ Log loss is the law plus a smooth discrepancy, a Gaussian process over
 
 .. math:: c = \log_{10}(N D), \qquad r = \log_{10}(D / N),
 
-with a Matérn 5/2 covariance of the drift's scale, `LENGTH` decades long in both. Under a law that
+with a Matérn 5/2 covariance of the drift's scale and length in both. Under a law that
 reads epochs so does the discrepancy, over `LENGTH_EPOCHS` decades: what over-fitted runs say is not
 said of fresh text. A share of it is common to all groups of the study (Kennedy and O'Hagan 2001).
 Conditioned on the residuals of the fitted runs it follows them where there are runs (a law that is
@@ -32,9 +32,6 @@ if TYPE_CHECKING:
 Array = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
 
-LENGTH = 5.0
-"""Decades over which the discrepancy changes, in c and in r."""
-
 LENGTH_EPOCHS = 1.0
 """Decades of epochs: 4 of them cost little, more than 40 add little (arXiv:2305.16264)."""
 
@@ -59,8 +56,8 @@ class Residuals:
         Lower Cholesky factor of that covariance.
     scale : StudyScale
         Of this study's discrepancy.
-    shared : float
-        Of the drift.
+    drift : Drift
+        What was thought of it before the runs.
     """
 
     place: Array
@@ -68,7 +65,7 @@ class Residuals:
     weights: Array
     root: Array
     scale: StudyScale
-    shared: float
+    drift: Drift
 
     def at(self, group: Indices, place: Array) -> tuple[Array, Array]:
         """Mean and standard deviation of the discrepancy at places of groups, (point,)."""
@@ -80,18 +77,19 @@ class Residuals:
     def between(self, group: Indices, place: Array) -> Array:
         """Covariance of the discrepancy between places of groups, (point, point)."""
         explained = solve_triangular(self.root, self._across(group, place).T, lower=True)
-        prior = self.scale.scale**2 * _correlation(place, group, self.shared)
+        prior = self.scale.scale**2 * _correlation(place, group, self.drift)
         return np.asarray(prior - explained.T @ explained)
 
     def _across(self, group: Indices, place: Array) -> Array:
         """Covariance between places of groups and the cells, before residuals, (point, cell)."""
-        alike = _alike(group, self.group, self.shared)
-        return np.asarray(self.scale.scale**2 * covariance(place, self.place) * alike)
+        alike = _alike(group, self.group, self.drift.shared)
+        along = covariance(place, self.place, self.drift.length)
+        return np.asarray(self.scale.scale**2 * along * alike)
 
 
-def covariance(a: Array, b: Array) -> Array:
+def covariance(a: Array, b: Array, length: float) -> Array:
     """Correlation of the discrepancy between places, shape (a, b)."""
-    lengths = np.asarray([LENGTH, LENGTH, LENGTH_EPOCHS])[: a.shape[1]]
+    lengths = np.asarray([length, length, LENGTH_EPOCHS])[: a.shape[1]]
     steps = (a[:, None] - b[None]) / lengths
     squares = 5.0 * (steps**2).sum(axis=-1)
     root = np.sqrt(squares)
@@ -197,7 +195,7 @@ def condition(place: Array, group: Indices, found: RunResiduals, drift: Drift) -
         scale = _learned(place, group, found, found.slopes, drift)
     cells = cells_of(place, group, found.variance)
     place, residual = cells.average(place), cells.average(found.residual)
-    prior = scale.scale**2 * _correlation(place, cells.group, drift.shared)
+    prior = scale.scale**2 * _correlation(place, cells.group, drift)
     root = np.asarray(np.linalg.cholesky(prior + np.diag(scale.noise * cells.variance)))
     return Residuals(
         place=place,
@@ -205,7 +203,7 @@ def condition(place: Array, group: Indices, found: RunResiduals, drift: Drift) -
         weights=cho_solve((root, True), residual),
         root=root,
         scale=scale,
-        shared=drift.shared,
+        drift=drift,
     )
 
 
@@ -223,7 +221,7 @@ def _learned(
     return learn_scale(
         mean,
         cells.variance,
-        _correlation(cells.average(place), cells.group, drift.shared),
+        _correlation(cells.average(place), cells.group, drift),
         np.concatenate(own, axis=1),
         scale=drift.scale,
         log_sd=drift.log_sd,
@@ -231,8 +229,8 @@ def _learned(
     )
 
 
-def _correlation(place: Array, group: Indices, shared: float) -> Array:
-    return covariance(place, place) * _alike(group, group, shared)
+def _correlation(place: Array, group: Indices, drift: Drift) -> Array:
+    return covariance(place, place, drift.length) * _alike(group, group, drift.shared)
 
 
 def _alike(a: Indices, b: Indices, shared: float) -> Array:

@@ -11,6 +11,12 @@ import numpy.typing as npt
 
 from allometry.errors import InputError
 
+LENGTH = 5.0
+"""Decades over which the discrepancy changes, in c and in r."""
+
+FORMER_LENGTH = 3.0
+"""That of posterior files which do not say it, whose scales go with it."""
+
 STUDIES_LOG_SD = 0.45
 """Log sd of the scale between studies: it lies within a factor two of its median in most."""
 
@@ -31,15 +37,20 @@ class Drift:
         Correlation of the discrepancy between two groups of one study, 0 to 1.
     log_sd : float
         Log sd of the scale between studies.
+    length : float
+        Decades over which it changes, in N D and in D / N.
     """
 
     scale: float
     shared: float = 0.5
     log_sd: float = STUDIES_LOG_SD
+    length: float = LENGTH
 
     def __post_init__(self) -> None:
-        if not (self.scale >= 0 and 0 <= self.shared <= 1 and self.log_sd > 0):
-            what = f"scale must be at least 0, shared 0 to 1 and log_sd positive, got {self}"
+        positive = min(self.log_sd, self.length) > 0
+        if not (self.scale >= 0 and 0 <= self.shared <= 1 and positive):
+            rule = "scale must be at least 0, shared 0 to 1 and log_sd and length positive"
+            what = f"{rule}, got {self}"
             raise InputError(what, where="drift")
 
 

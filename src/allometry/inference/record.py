@@ -7,7 +7,7 @@ from typing import Any
 
 from allometry.accounting import CostModel
 from allometry.inference.convergence import Convergence
-from allometry.inference.drift import Drift
+from allometry.inference.drift import FORMER_LENGTH, Drift
 from allometry.inference.import_report import ImportOutcome
 from allometry.inference.loss_priors import LossPriors
 from allometry.inference.record_json import (
@@ -136,7 +136,7 @@ def _from_document(document: dict[str, Any]) -> Record:
             "warnings": tuple(document["warnings"]),
             "scale": Scale(**document["scale"]),
             "cost": CostModel.from_dict(document["cost"]),
-            "drift": Drift(**document["drift"]),
+            "drift": Drift(**{"length": FORMER_LENGTH} | document["drift"]),
             "priors": LossPriors.from_json(document["priors"]),
             "convergence": convergence_from(document["convergence"]),
             "imported": tuple(map(ImportOutcome.from_json, document["imported"])),
