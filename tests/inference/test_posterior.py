@@ -1,6 +1,7 @@
 """The posterior file: read back whole, by ArviZ alone, and never half-written or foreign."""
 
 import json
+import re
 from dataclasses import replace
 
 import arviz_base
@@ -54,6 +55,10 @@ def _without(name):
     [
         ("posterior", _without("theta"), "posterior lacks theta"),
         ("posterior", _without("drift"), "posterior lacks drift"),
+        ("posterior", _without("alpha"), "posterior lacks alpha"),
+        ("posterior", lambda d: d.assign(E=d["E"] * np.nan), "E of posterior: draws that are no"),
+        ("posterior", lambda d: d.assign(A=-d["A"]), "not those that were written: posterior/A$"),
+        ("prior", _without("E"), "prior/E missing"),
         ("posterior", _without("context_length"), "posterior lacks group columns context_length"),
         ("posterior", lambda d: d.assign(theta=d["theta"] * np.nan), "draws that are not finite"),
         ("posterior", lambda d: d.isel(coefficient=slice(3)), "law pnorm has log_E"),
@@ -69,9 +74,32 @@ def test_a_file_that_lost_a_part_is_refused_when_it_is_read(
     tree[group] = xr.DataTree(change(tree[group].to_dataset()))
     path = tmp_path / "changed.nc"
     tree.to_netcdf(path, engine="h5netcdf")
-    with pytest.raises(InputError, match=message) as error:
+    with pytest.raises(InputError) as error:
         Posterior.load(path)
+    assert re.search(message, error.value.what)
     assert str(path) in str(error.value)
+
+
+def test_flipped_bytes_are_told_in_one_line(fitted, fitted_file, tmp_path):
+    content = fitted_file.read_bytes()
+    draws = fitted.idata["posterior"]["B"].to_numpy().tobytes()
+    start = content.index(draws)  # one bit of one draw, which nothing but a checksum can tell
+    path = tmp_path / "flipped.nc"
+    path.write_bytes(
+        content[: start + 80] + bytes([content[start + 80] ^ 1]) + content[start + 81 :]
+    )
+    with pytest.raises(InputError, match=r"not those that were written: posterior/B\b"):
+        Posterior.load(path)
+
+
+def test_a_file_without_checksums_or_without_whole_groups_loads(fitted, fitted_file, tmp_path):
+    tree = xr.open_datatree(fitted_file, engine="h5netcdf").load()
+    del tree["prior_predictive"]
+    tree.to_netcdf(tmp_path / "less.nc", engine="h5netcdf")
+    assert Posterior.load(tmp_path / "less.nc").record == fitted.record
+    del tree.attrs["allometry_checksums"]
+    tree.to_netcdf(tmp_path / "old.nc", engine="h5netcdf")
+    assert Posterior.load(tmp_path / "old.nc").record == fitted.record
 
 
 def test_a_record_of_another_version_or_with_holes_is_refused(fitted):

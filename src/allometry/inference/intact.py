@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 
 from allometry.errors import InputError
+from allometry.inference.checksums import HINT, require_as_written
 from allometry.inference.record import Record
 from allometry.laws import Law
 
@@ -19,7 +20,7 @@ REQUIRED: Mapping[str, tuple[str, ...]] = {
 
 
 def require_intact(tree: xr.DataTree, record: Record, law: Law, *, where: str) -> None:
-    """Refuse a tree that lacks a variable, or does not fit its record or its law.
+    """Refuse a tree that lacks a variable, does not fit its record or its law, or was changed.
 
     Raises
     ------
@@ -27,7 +28,8 @@ def require_intact(tree: xr.DataTree, record: Record, law: Law, *, where: str) -
         One line that says what is wrong with the file.
     """
     if wrong := _missing(tree) or _contradiction(tree, record, law):
-        raise InputError(wrong, where=where, hint="The file is damaged or was changed: fit again.")
+        raise InputError(wrong, where=where, hint=HINT)
+    require_as_written(tree, where=where)
 
 
 def _missing(tree: xr.DataTree) -> str:
@@ -36,6 +38,10 @@ def _missing(tree: xr.DataTree) -> str:
             return f"group {group} is missing"
         if absent := [name for name in names if name not in tree[group].data_vars]:
             return f"{group} lacks {', '.join(absent)}"
+    # Published coefficients have other names in each law; the prior's draws have all of them.
+    expected = tree["prior"].data_vars if "prior" in tree.children else ()
+    if absent := [str(name) for name in expected if name not in tree["posterior"].data_vars]:
+        return f"posterior lacks {', '.join(absent)}"
     return ""
 
 
@@ -50,6 +56,10 @@ def _contradiction(tree: xr.DataTree, record: Record, law: Law) -> str:
         return f"posterior lacks group columns {', '.join(absent)}"
     if not np.isfinite(theta.to_numpy()).all():
         return "theta holds draws that are not finite"
+    if undefined := [
+        str(name) for name, v in tree["posterior"].data_vars.items() if v.isnull().any()
+    ]:
+        return f"{', '.join(undefined)} of posterior: draws that are no numbers"
     index = data["group_index"].to_numpy()
     if not ((index >= 0) & (index < theta.sizes["group"])).all():
         return f"group_index is not within the {theta.sizes['group']} group(s)"

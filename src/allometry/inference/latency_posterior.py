@@ -10,6 +10,7 @@ import xarray as xr
 
 from allometry.accounting import SIXTEEN
 from allometry.errors import InputError
+from allometry.inference.checksums import require_as_written
 from allometry.inference.convergence import require_converged
 from allometry.inference.latency_field import FIELD_DRAWS, Field, Places
 from allometry.inference.latency_record import LatencyRecord
@@ -188,4 +189,5 @@ class LatencyPosterior:
         attributes = {str(k): v for k, v in tree.attrs.items()}
         record = LatencyRecord.from_attributes(attributes, source=str(path))
         latency_law(record.law)
+        require_as_written(tree, where=str(path))
         return cls(idata=tree, record=record)

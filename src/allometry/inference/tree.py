@@ -1,5 +1,6 @@
 """The ArviZ tree of a posterior, and its file."""
 
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -13,6 +14,7 @@ import xarray as xr
 
 from allometry.errors import InputError
 from allometry.files import writing
+from allometry.inference.checksums import ATTRIBUTE, checksums
 from allometry.inference.derive import Arrays, Derived
 from allometry.inference.groups import Grouping
 from allometry.inference.model import STUDENT_DF, site_shapes
@@ -169,6 +171,7 @@ def save_tree(tree: xr.DataTree, record: Attributes, path: Path) -> None:
     """Write the tree with its record as one NetCDF file, whole or not at all."""
     labelled = tree.copy()
     labelled.attrs = dict(labelled.attrs) | record.to_attributes()
+    labelled.attrs[ATTRIBUTE] = json.dumps(checksums(tree))
     with writing(path) as partial:
         # Not compressed: draws are noise, of which zlib takes an eighth and half of the time.
         labelled.to_netcdf(partial, engine="h5netcdf")
