@@ -41,6 +41,23 @@ def test_predict_gives_one_row_a_combination(fitted_latency_file, tmp_path, caps
     assert picture.stat().st_size > 0
 
 
+def test_predict_takes_the_timed_model_that_a_rounded_size_means(
+    fitted_latency, fitted_latency_file, capsys
+):
+    exact = fitted_latency.timed_models().query("architecture == 'transformer'")["params"]
+    exact = float(exact.iloc[0])
+    argv = ["latency", "predict", str(fitted_latency_file), "--architecture", "transformer"]
+    argv += ["--prefill-lengths", "512", "--json", "--params"]
+    for asked, taken in ((exact, exact), (exact * 1.004, exact), (exact * 1.006, exact * 1.006)):
+        assert main([*argv, f"{asked:.0f}"]) == 0
+        captured = capsys.readouterr()
+        (row,) = json.loads(captured.out)
+        assert row["params"] == pytest.approx(taken, rel=1e-9)
+        assert row["timed"] is bool(taken == exact)
+        said = f"the timed model of {exact:,.0f} is taken" in captured.err
+        assert said is bool(taken != asked)
+
+
 def test_predict_counts_the_bytes_of_the_dtype_asked_for(fitted_latency_file, capsys):
     argv = ["latency", "predict", str(fitted_latency_file), "--architecture", "transformer"]
     argv += ["--params", "1.4e9", "--prefill-lengths", "128", "--json"]

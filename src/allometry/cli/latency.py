@@ -230,7 +230,8 @@ def predict_command(
     architecture
         One or more architectures that were timed.
     params
-        Sizes; the timed model of that many params is taken, or the family's shape.
+        Sizes; the timed model of that many params (to half a percent) is taken, or the family's
+        shape.
     prefill_lengths
         Tokens of the prompt, or context of the step.
     batch_sizes
@@ -257,6 +258,10 @@ def predict_command(
     points["dtype"] = serving.dtype
     sheet = device_named(serving.device)
     table = predict_latency(loaded, points, device=sheet, force=serving.force)
+    meant = zip(points["architecture"], points["params"], table["params"], strict=True)
+    for name, asked, taken in sorted({pair for pair in meant if pair[1] != pair[2]}):
+        text = f"{name} of {asked:.6g} params: the timed model of {taken:,.0f} is taken"
+        stderr.print(text, highlight=False)
     if too_large := int((table["probability_fits"] < 0.5).sum()):
         text = f"warning: {too_large} of {len(table)} point(s) do not fit the device's memory: "
         stderr.print(f"{text}their seconds are the law's alone", style="yellow", highlight=False)

@@ -11,7 +11,7 @@ import pandas as pd
 
 from allometry.accounting.devices import Device
 from allometry.decisions.latency_effects import field_effects
-from allometry.decisions.latency_shapes import point_shapes, typed_points
+from allometry.decisions.latency_shapes import point_shapes, typed_points, with_timed_params
 from allometry.decisions.memory import fits_memory
 from allometry.errors import InputError
 from allometry.inference import interval_columns
@@ -69,7 +69,8 @@ def predict_latency(
     posterior : LatencyPosterior
     points : DataFrame
         Columns ``architecture, params, batch_size, prefill_length, quantity``; the widths where
-        known (else those of the timed model of so many params, or of the family),
+        known (else those of the timed model of so many params, to half a percent, whose exact
+        params are then returned; or of the family),
         ``generation_length`` (default 1: a step at context ``prefill_length``), and ``dtype``
         (default: that of the timings). Of another dtype than the timed one only the bytes differ:
         rates of its products are taken to be the same.
@@ -97,7 +98,7 @@ def predict_latency(
         device is asked for and the timed one has no data sheet.
     """
     posterior.require_converged(force=force)
-    table = typed_points(posterior, check_points(points))
+    table = with_timed_params(posterior, typed_points(posterior, check_points(points)))
     draws = latency_draws(posterior, table, device=device, seed=seed)
     parts = draws.parts
     kinds = {

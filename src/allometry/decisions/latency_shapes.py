@@ -10,6 +10,27 @@ from allometry.inference.latency_work import WIDTHS, shapes_of
 SETTINGS = ("vocab_size", "chunk_size")
 """Widths that are chosen beside the size: those of all timed models hold for others too."""
 
+NEAR = 0.005
+"""Relative distance of params within which a model is the timed one: sizes are asked in rounded
+figures, and no two models of a family are so alike."""
+
+
+def with_timed_params(posterior: LatencyPosterior, points: pd.DataFrame) -> pd.DataFrame:
+    """Points with the params of the timed model that is meant: the only one within `NEAR`.
+
+    Points with widths of their own keep their params.
+    """
+    params = points["params"].astype("float64").copy()
+    given = [name for name in WIDTHS if name in points and name not in SETTINGS]
+    bare = points[given].isna().all(axis=1)
+    for architecture, own in posterior.timed_models().groupby("architecture"):
+        sizes = own["params"].to_numpy(dtype="float64")
+        for row in points.index[bare & (points["architecture"] == architecture)]:
+            near = sizes[abs(sizes / params[row] - 1) <= NEAR]
+            if len(near) == 1:
+                params[row] = near[0]
+    return points.assign(params=params)
+
 
 def point_shapes(posterior: LatencyPosterior, points: pd.DataFrame) -> list[Shape]:
     """Shape of every point.
