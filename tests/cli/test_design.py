@@ -27,7 +27,7 @@ def test_a_design_is_one_document_one_sentence_and_a_picture(fitted_file, tmp_pa
     assert rows[-1]["cumulative_flops"] <= 1e20
     # The family's sizes lie within a few percent of each other.
     assert all(0.9 < row["buildable_params"] / row["params"] < 1.1 for row in rows)
-    assert "log N* of xlstm/1024 at 1e+21 FLOPs: sd " in said
+    assert "log N* of xlstm/1024 at 1e21 FLOPs: sd " in said
     assert "expected regret" in said
     assert picture.read_bytes().startswith(b"\x89PNG")
 

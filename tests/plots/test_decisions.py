@@ -24,15 +24,26 @@ def regret_table():
     return pd.concat(frames, ignore_index=True)
 
 
+def legend_words(figure):
+    (legend,) = figure.legends
+    return [text.get_text() for text in legend.get_texts()]
+
+
 def test_the_dot_of_a_regret_is_the_size_of_least_expected_regret():
-    figure = draw_regret(regret_table(), within="0.1%")
+    figure = draw_regret(regret_table(), within="0.1%", loss_unit="nats")
     assert [ax.get_title() for ax in figure.axes] == ["1e20 FLOPs", "1e21 FLOPs"]
     for ax in figure.axes:
         dots = [line for line in ax.lines if len(line.get_xdata()) == 1]
         assert [line.get_xdata()[0] for line in dots] == pytest.approx([1e9, 1e9])
-        words = [text.get_text() for text in ax.get_legend().get_texts()]
-        assert words[0] == "a"
-        assert "expected within 0.1%" in words
+        assert ax.get_ylabel() == "expected loss above the best (nats)"
+    bands = ["50 % interval", "90 % interval"]
+    assert legend_words(figure) == ["a", "b", *bands, "expected within 0.1%"]
+
+
+def test_a_level_that_no_size_keeps_is_said_to_be_so():
+    table = regret_table()
+    worse = table.assign(expected_regret_percent=table["expected_regret_percent"] + 0.2)
+    assert legend_words(draw_regret(worse, within="0.1%"))[-1] == "no size is expected within 0.1%"
 
 
 @pytest.mark.parametrize("name", ["flops", "context"])

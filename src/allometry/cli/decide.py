@@ -85,7 +85,7 @@ def regret_command(
             from allometry.plots.decisions import draw_regret
 
             every = regret_curve(loaded, flops, within=within, cost=model, **which)
-            write_picture(draw_regret(every, within), plot)
+            write_picture(draw_regret(every, within, loss_unit=loaded.record.loss_unit), plot)
     return answered(table, as_json=json)
 
 

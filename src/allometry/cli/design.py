@@ -137,7 +137,8 @@ def _told(table: "pd.DataFrame", least_gain: float) -> str:
     last = table.iloc[-1]
     count = f"{len(table)} runs" if len(table) > 1 else "one run"
     change = f"sd {last['sd_before']:.3g} now, {last['sd_after']:.3g} expected after {count}"
-    text = f"{quantity}: {change} of {last['cumulative_flops']:.3g} FLOPs together"
+    spent = f"{last['cumulative_flops']:.3g}".replace("e+", "e")
+    text = f"{quantity}: {change} of {spent} FLOPs together"
     if "expected_regret_after" in table:
         before, after = last["expected_regret_before"], last["expected_regret_after"]
         text += f"; expected regret {before:.2g} now, {after:.2g} then"

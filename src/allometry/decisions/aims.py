@@ -185,7 +185,7 @@ def _bottom(posterior: Posterior, group: int, flops: float) -> _Bottom:
 def _size(posterior: Posterior, group: int, flops: float) -> Aim:
     found = _bottom(posterior, group, flops)
     return Aim(
-        words=f"log N* of {group_names(posterior)[group]} at {flops:.3g} FLOPs",
+        words=f"log N* of {group_names(posterior)[group]} at {_plain(flops)} FLOPs",
         draws=found.log_params,
         asked=(group,),
         group=np.full(2, group),
@@ -211,9 +211,14 @@ def _exponent(posterior: Posterior, group: int) -> Aim:
     )
 
 
+def _plain(flops: float) -> str:
+    """A budget as people write it: 1e22."""
+    return f"{flops:.3g}".replace("e+", "e")
+
+
 def _loss(posterior: Posterior, group: int, flops: float) -> Aim:
     name = group_names(posterior)[group]
-    words = f"loss of {name} at {flops:.3g} FLOPs, compute-optimal"
+    words = f"loss of {name} at {_plain(flops)} FLOPs, compute-optimal"
     return _losses(posterior, np.array([group]), flops, np.ones(1), words)
 
 
@@ -232,7 +237,7 @@ def _winner(
         raise InputError(f"{len(rows)} contexts are asked at once", where="decision", hint=hint)
     index = np.array([index_a[0], index_b[0]])
     words = " minus ".join(group_names(posterior)[g] for g in index)
-    words = f"difference of loss, {words}, at {flops:.3g} FLOPs"
+    words = f"difference of loss, {words}, at {_plain(flops)} FLOPs"
     aim = _losses(posterior, index, flops, np.array([1.0, -1.0]), words)
     return posterior, replace(aim, chooses=True)
 

@@ -29,6 +29,14 @@ if TYPE_CHECKING:
 
 OUTCOMES = ("a_throughout", "a_takes_over", "b_takes_over", "b_throughout")
 OUTCOME_COLORS = (OKABE_ITO[0], OKABE_ITO[4], OKABE_ITO[5], OKABE_ITO[1])
+CUT: dict[str, Any] = {
+    "marker": [(-1, -1), (1, 1)],
+    "markersize": 9,
+    "color": "k",
+    "linestyle": "none",
+}
+"""A stroke across an axis that is cut."""
+
 LABELS = AXIS_LABELS | {
     "served_tokens": "tokens served over the model's life",
     "overtraining": "tokens per param over the compute optimum's",
@@ -194,7 +202,8 @@ def plot_decision(
     ax.set_xlabel(LABELS.get(x, x))
     ax.set_ylabel(LABELS.get(quantity, quantity))
     if (table[x] == 0).any():
-        ax.axvline(edge * 3, color=GREY, linewidth=0.7, linestyle=":")
+        # Between none and some a log axis has no distance: the axis is cut there.
+        ax.plot(edge * 3, 0, transform=ax.get_xaxis_transform(), clip_on=False, **CUT)
         places = sorted(positive.unique())
         ax.set_xticks([edge, *places], ["none", *(flops_text(place) for place in places)])
         ax.xaxis.set_minor_locator(NullLocator())

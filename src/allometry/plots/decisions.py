@@ -1,5 +1,6 @@
 """Decisions: regret over sizes, and what one architecture's compute is worth in another's."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -62,7 +63,7 @@ def plot_regret(table: pd.DataFrame, *, ax: "Axes | None" = None) -> "Axes":
     return ax
 
 
-def draw_regret(table: pd.DataFrame, within: str = "") -> "Figure":
+def draw_regret(table: pd.DataFrame, within: str = "", *, loss_unit: str = "") -> "Figure":
     """The regret of each budget in a panel, cut where the expected regret is far above the band.
 
     Parameters
@@ -72,16 +73,19 @@ def draw_regret(table: pd.DataFrame, within: str = "") -> "Figure":
     within : str
         The level of the flat band, as it was asked for; sizes that are expected to stay within it
         are marked by a line at the bottom.
+    loss_unit : str
+        Unit in the label.
     """
     from matplotlib.figure import Figure
 
     budgets = sorted(table["flops"].unique())[:MOST_PANELS]
     columns = min(len(budgets), 3)
     rows = -(-len(budgets) // columns)
-    figure = Figure(figsize=(max(5.0 * columns, 6.4), 4.2 * rows), layout="constrained")
+    figure = Figure(figsize=(max(5.0 * columns, 6.4), 0.8 + 4.2 * rows), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for spare in axes[len(budgets) :]:
         spare.set_visible(False)
+    safe = False
     for ax, budget in zip(axes, budgets, strict=False):
         part = table[table["flops"] == budget]
         plot_regret(part, ax=ax)
@@ -89,10 +93,27 @@ def draw_regret(table: pd.DataFrame, within: str = "") -> "Figure":
         ax.set_ylim(-0.04 * top, top)
         near = part[part["expected_regret"] < top]
         ax.set_xlim(near["params"].min(), near["params"].max())
+        unit = f" ({loss_unit})" if loss_unit else ""
+        ax.set_ylabel(f"expected loss above the best{unit}")
         if within:
-            _mark_safe(ax, part, within)
+            safe |= _mark_safe(ax, part, within)
         ax.set_title(f"{flops_text(budget)} FLOPs", fontsize="medium")
+    _one_legend(figure, list(axes[: len(budgets)]), within, safe=safe)
     return figure
+
+
+def _one_legend(figure: "Figure", axes: Sequence["Axes"], within: str, *, safe: bool) -> None:
+    """One legend below the panels instead of one in each, where it would lie on the lines."""
+    shown = [key for ax in axes if (key := ax.get_legend()) is not None]
+    handles: list[Any] = list(shown[0].legend_handles)
+    for key in shown:
+        key.remove()
+    if safe:
+        handles.append(legend_key(color="#666666", lw=2.5, label=f"expected within {within}"))
+    elif within:
+        handles.append(legend_key(ls="none", label=f"no size is expected within {within}"))
+    looks: dict[str, Any] = {"fontsize": "small", "frameon": False}
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, **looks)
 
 
 def _level(part: pd.DataFrame, within: str) -> float:
@@ -105,20 +126,20 @@ def _level(part: pd.DataFrame, within: str) -> float:
     return float(part["expected_regret"].quantile(0.5))
 
 
-def _mark_safe(ax: "Axes", part: pd.DataFrame, within: str) -> None:
+def _mark_safe(ax: "Axes", part: pd.DataFrame, within: str) -> bool:
+    """Mark the sizes that are expected to stay within the level; whether there are any."""
     column = "expected_regret_percent" if within.endswith("%") else "expected_regret"
     level = float(within.removesuffix("%"))
     low, high = ax.get_ylim()
+    found = False
     for i, (style, rows) in enumerate(split_groups(part)):
         safe = rows[rows[column] <= level]
         if len(safe):
             y = low * (0.2 + 0.12 * i)
             ax.hlines(y, safe["params"].min(), safe["params"].max(), color=style.color, lw=2.5)
+            found = True
     ax.set_ylim(low, high)
-    shown = ax.get_legend()
-    handles: list[Any] = [*shown.legend_handles] if shown else []
-    handles.append(legend_key(color="#666666", lw=2.5, label=f"expected within {within}"))
-    ax.legend(handles=handles, fontsize="small", frameon=False, loc="upper center")
+    return found
 
 
 def plot_speedup(table: pd.DataFrame, *, ax: "Axes | None" = None) -> "Axes":

@@ -132,7 +132,14 @@ def plot_design(table: pd.DataFrame, runs: pd.DataFrame, *, ax: "Axes | None" = 
         )
     more: list[Any] = [
         legend_key(color=GREY, marker="o", ms=8, mec="black", ls="none", label="to do, by rank"),
-        legend_key(color=GREY, marker="o", ms=3, alpha=0.45, ls="none", label="fitted"),
+        legend_key(
+            color=GREY,
+            marker="o",
+            ms=3,
+            alpha=0.45,
+            ls="none",
+            label="fitted (grey: no new run there)",
+        ),
     ]
     legend(ax, list(styles.values()), bands=False, more=more, loc="best")
     largest = flops_text(float(table["flops"].max()))
