@@ -101,6 +101,19 @@ def test_widths_that_contradict_params_are_refused():
         apparent_device(table)
 
 
+def test_what_would_settle_the_widths_is_named_with_the_file(tmp_path):
+    """A Llama-3 8B by its three widths alone: the vocabulary and the shared keys are not known."""
+    path = tmp_path / "llama.csv"
+    row = {"architecture": "transformer", "params": 8_030_261_248, "d_model": 4096, "n_layers": 32}
+    row |= {"n_heads": 32, "batch_size": 1, "prefill_length": 512, "quantity": "ttft"}
+    pd.DataFrame([row | {"seconds": 0.1}]).to_csv(path, index=False)
+    with pytest.raises(
+        InputError, match=r"llama\.csv: the widths give .* say 8,030,261,248"
+    ) as said:
+        fit_latency(str(path), law="roofline")
+    assert all(name in said.value.hint for name in ("vocab_size", "n_kv_heads", "d_ff", "--set"))
+
+
 def test_timings_of_two_devices_are_refused():
     table = latency_grid().assign(seconds=1.0)
     table["device"] = np.where(np.arange(len(table)) % 2, "a", "b")

@@ -25,6 +25,7 @@ from allometry.inference.latency_work import (
     apparent_device,
     ceilings,
     device_units,
+    shapes_of,
     table_work,
     usable_rows,
 )
@@ -122,6 +123,7 @@ def fit_latency(
     checked = timings if isinstance(timings, LatencyTable) else read_latency(timings)
     used = usable_rows(checked.table)
     _require_one_device(used.table, checked.source)
+    shapes = shapes_of(used.table, source=checked.source)
     known = ceilings(used.table, device)
     units = device_units(used.table)
     sheet = known or apparent_device(used.table, units=units)
@@ -130,7 +132,7 @@ def fit_latency(
     groups = group_timings(used.table)
     candidates = latency_law_names() if law == "auto" else (law,)
     with jax.enable_x64(True):
-        work = table_work(used.table, sheet)
+        work = table_work(used.table, sheet, shapes)
         found: list[tuple[LatencyProgram, LatencyData, Mode]] = []
         for index, name in enumerate(candidates):
             if progress is not None:

@@ -92,7 +92,13 @@ def usable_rows(table: pd.DataFrame) -> UsedRows:
     )
 
 
-def row_shape(row: pd.Series) -> Shape:
+def _counted(architecture: str) -> tuple[str, ...]:
+    attention = ("vocab_size", "n_kv_heads", "d_ff", "head_dim_v")
+    recurrent = ("vocab_size", "d_ff", "head_dim_qk", "head_dim_v")
+    return attention if architecture == "transformer" else recurrent
+
+
+def row_shape(row: pd.Series, *, source: str = "latency table") -> Shape:
     """Shape of the model in a row: its widths where they are known, else the family's.
 
     The family's shape has the row's vocabulary and chunk size, where these are known.
@@ -134,8 +140,13 @@ def row_shape(row: pd.Series) -> Shape:
         )
     params = count_params(shape).total
     if abs(params / float(row["params"]) - 1) > PARAMS_TOLERANCE:
-        what = f"the widths give {params:,} params, the row says {float(row['params']):,.0f}"
-        raise InputError(what, where=f"latency table, row {row.name}", hint="Correct the widths.")
+        says = f"rows of {architecture} say {float(row['params']):,.0f}"
+        assumed = [name for name in _counted(architecture) if not width(name)]
+        hint = "Correct the widths."
+        if assumed:
+            hint = f"Correct the widths, or give what the row does not say: {', '.join(assumed)}"
+            hint += f" (fill=; --set {assumed[0]}=VALUE)."
+        raise InputError(f"the widths give {params:,} params, {says}", where=source, hint=hint)
     return shape
 
 
@@ -230,15 +241,15 @@ def table_work(table: pd.DataFrame, device: Device, shapes: list[Shape] | None =
     return Work(**{str(name): jnp.asarray(columns[name].to_numpy()) for name in columns})
 
 
-def shapes_of(table: pd.DataFrame) -> list[Shape]:
-    """Shape of every row, each distinct model found once."""
+def shapes_of(table: pd.DataFrame, *, source: str = "latency table") -> list[Shape]:
+    """Shape of every row, each distinct model found once; errors call the table `source`."""
     names = [name for name in ("architecture", "params", *WIDTHS) if name in table]
     known: dict[tuple[object, ...], Shape] = {}
     found = []
     for _, row in table.iterrows():
         key = tuple(None if pd.isna(row[name]) else row[name] for name in names)
         if key not in known:
-            known[key] = row_shape(row)
+            known[key] = row_shape(row, source=source)
         found.append(known[key])
     return found
 
