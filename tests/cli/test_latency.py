@@ -48,7 +48,8 @@ def test_predict_takes_the_timed_model_that_a_rounded_size_means(
     exact = float(exact.iloc[0])
     argv = ["latency", "predict", str(fitted_latency_file), "--architecture", "transformer"]
     argv += ["--prefill-lengths", "512", "--json", "--params"]
-    for asked, taken in ((exact, exact), (exact * 1.004, exact), (exact * 1.006, exact * 1.006)):
+    near, far = round(exact * 1.004), round(exact * 1.006)
+    for asked, taken in ((exact, exact), (near, exact), (far, far)):
         assert main([*argv, f"{asked:.0f}"]) == 0
         captured = capsys.readouterr()
         (row,) = json.loads(captured.out)
