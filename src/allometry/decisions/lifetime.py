@@ -226,8 +226,8 @@ def _tokens_for(posterior: Posterior, plan: Plan, draws: LawDraws, sizes: Floats
     low, high = np.full(shape, np.nan), np.full(shape, np.nan)
     scan = np.log(np.geomspace(*TOKENS_PER_PARAM, SCAN))
     for before, after in pairwise(scan):
-        here = np.broadcast_to(sizes * np.exp(after), shape)
-        reached = _log_loss(posterior, plan, draws, sizes, here) <= target
+        # The same tokens for all draws.
+        reached = _log_loss(posterior, plan, draws, sizes, sizes * np.exp(after)) <= target
         new = reached & np.isnan(high)
         low, high = np.where(new, before, low), np.where(new, after, high)
         if not np.isnan(high).any():
