@@ -1,6 +1,7 @@
 """Fitting latencies: rows used, recovery of simulated timings, the file, the memory law."""
 
 import dataclasses
+import re
 from pathlib import Path
 
 import numpy as np
@@ -112,6 +113,16 @@ def test_what_would_settle_the_widths_is_named_with_the_file(tmp_path):
     ) as said:
         fit_latency(str(path), law="roofline")
     assert all(name in said.value.hint for name in ("vocab_size", "n_kv_heads", "d_ff", "--set"))
+
+
+def test_few_timings_and_restless_ones_are_told_with_figures(fitted_latency):
+    table = simulate_latency(1).drop(columns="exact").iloc[:3].assign(settled=[False, False, True])
+    sampler = LatencySampler(method="laplace", chains=2, draws=20)
+    said = fit_latency(table, law="roofline", device=DEVICE, sampler=sampler).record.warnings
+    assert any(re.match(r"3 timing\(s\) for \d+ coefficients", text) for text in said)
+    assert any(text.startswith("2 of 3 timings are not settled") for text in said)
+    usual = fitted_latency.record.warnings
+    assert not any("coefficients" in text or "settled" in text for text in usual)
 
 
 def test_timings_of_two_devices_are_refused():

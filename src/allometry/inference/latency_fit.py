@@ -169,6 +169,7 @@ def fit_latency(
             memory=memory,
             seed=seed,
         )
+    notes += _little_told(used.table, len(program.structure.active))
     convergence = _verdict(chains, sampler.method, mode, time.perf_counter() - began)
     record = LatencyRecord(
         law=program.law.name,
@@ -208,6 +209,24 @@ def _notes(table: pd.DataFrame, out_of_memory: int, *, known: bool, units: int) 
             f"no dtype {', '.join(unknown)} is known: weights and caches are counted in numbers of "
             f"two bytes, so effective bandwidths are off by the ratio to the true width"
         )
+    return notes
+
+
+def _little_told(table: pd.DataFrame, coefficients: int) -> list[str]:
+    """What a fit of few, or of restless, timings owes to the prior and to chance."""
+    notes = []
+    if len(table) < coefficients:
+        notes.append(
+            f"{len(table)} timing(s) for {coefficients} coefficients: most of them are the "
+            f"prior's; time more sizes, prompts and batches"
+        )
+    if "settled" in table:
+        restless = table["settled"].astype(str).str.strip().str.lower().isin(("false", "0", "0.0"))
+        if restless.mean() > 0.5:
+            notes.append(
+                f"{int(restless.sum())} of {len(table)} timings are not settled (their repeats "
+                f"still vary): time them for longer (latency bench --seconds-per-point)"
+            )
     return notes
 
 
