@@ -77,7 +77,8 @@ def test_a_model_that_serves_nothing_is_the_compute_optimum(fitted):
     target = lifetime(fitted, [0.0], target_loss=best["loss_median"], **ONE).iloc[0]
     assert fixed["params_median"] == pytest.approx(best["params_median"], rel=5e-3)
     assert fixed["loss_median"] == pytest.approx(best["loss_median"], rel=1e-4)
-    assert fixed["overtraining_median"] == pytest.approx(1.0, rel=0.02)
+    for row in (fixed, target):  # by definition, not to the resolution of a search
+        assert row["overtraining_q5"] == row["overtraining_q95"] == 1.0
     assert target["total_flops_median"] == pytest.approx(FLOPS, rel=0.02)
     assert target["saving_percent_median"] == pytest.approx(0.0, abs=1e-6)
 

@@ -266,6 +266,8 @@ def _columns(posterior: Posterior, plan: Plan, best: _Best) -> dict[str, Any]:
         spent[keep, 0] = training
         n_best, d_best, _ = optimum(posterior, at, spent)
         overtraining = (tokens / params) / (d_best / n_best)[keep, 0]
+        if plan.served_tokens == 0:
+            overtraining = np.ones(len(params))  # by definition: but for the search's resolution
     found = {
         "params": params,
         "tokens": tokens,
