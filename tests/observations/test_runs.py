@@ -145,8 +145,20 @@ def test_aliases_answer_the_question(clean_runs):
 
 def test_duplicated_runs_are_an_error_that_names_the_rows(clean_runs):
     table = pd.concat([clean_runs, clean_runs.iloc[[4, 4, 9]]], ignore_index=True)
-    with pytest.raises(InputError, match=r"2 run\(s\) .*: row 4, 30, 31; row 9, 32"):
+    with pytest.raises(InputError, match=r"2 run\(s\) .*: row 4, 30, 31; row 9, 32") as refused:
         read_runs(table)
+    assert "--exclude duplicates" in refused.value.hint
+    table.loc[2, "loss"] = -1.0
+    with pytest.raises(InputError, match=r"loss must .*row 2.*: row 4, 30, 31; row 9, 32"):
+        read_runs(table)
+
+
+def test_duplicated_runs_are_left_out_when_asked_and_recorded(clean_runs):
+    table = pd.concat([clean_runs, clean_runs.iloc[[4, 4, 9]]], ignore_index=True)
+    runs = read_runs(table, exclude=["duplicates", "loss < 0"])
+    pd.testing.assert_frame_equal(runs.table, read_runs(clean_runs).table)
+    assert [row.row for row in runs.excluded] == [30, 31, 32]
+    assert all(row.reason.startswith("duplicate: equal to an earlier") for row in runs.excluded)
 
 
 def test_a_seed_tells_repetitions_apart(clean_runs):

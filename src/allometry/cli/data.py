@@ -151,7 +151,7 @@ def check_command(
         COLUMN=NAME: read a column as a canonical one, such as eval/loss=loss. Repeat it.
     exclude
         Condition on rows to leave out, such as "loss > 7", or the word outliers, or the
-        word beaten (by a run of the same params and tokens). Repeat it.
+        word beaten (by a run of the same params and tokens), or duplicates. Repeat it.
     by
         Column whose cells are groups. Repeat it; default architecture and context_length.
     json

@@ -75,7 +75,7 @@ def fit_command(
         Of this study's tokenizer, to convert priors of another one.
     exclude
         Rows to leave out, as a condition such as ``loss > 5``, or ``outliers``, or
-        ``beaten`` (by a run of the same params and tokens); repeatable.
+        ``beaten`` (by a run of the same params and tokens), ``duplicates``; repeatable.
     alias
         A column to read as another: ``eval/loss=loss``; repeatable.
     cost

@@ -62,7 +62,7 @@ def validate_command(
         Columns whose cells are groups; default architecture and context_length.
     exclude
         Rows to leave out, as a condition such as ``loss > 5``, or ``outliers``, or
-        ``beaten`` (by a run of the same params and tokens); repeatable.
+        ``beaten`` (by a run of the same params and tokens), ``duplicates``; repeatable.
     alias
         A column to read as another: ``eval/loss=loss``; repeatable.
     method

@@ -34,8 +34,10 @@ from allometry.observations.schema import (
 from allometry.observations.settings import beaten_exclusions
 from allometry.observations.suspicions import suspicions
 
-OUTLIERS, BEATEN = "outliers", "beaten"
-"""The words for two rules among the conditions of `read_runs`."""
+OUTLIERS, BEATEN, DUPLICATES = "outliers", "beaten", "duplicates"
+"""The words for three rules among the conditions of `read_runs`."""
+
+DUPLICATE = "duplicate: equal to an earlier row in params, tokens, loss, group and seed"
 
 
 def read_runs(
@@ -58,8 +60,9 @@ def read_runs(
         Column of the table -> the name to read it as. Wins over the names known by themselves.
     exclude : str or sequence of str, optional
         Rows to leave out, as conditions (see `select_rows`), before any rule is checked;
-        ``"outliers"`` stands for `robust_exclusions`, ``"beaten"`` for `beaten_exclusions`. Rows
-        marked `diverged` are always left out.
+        ``"outliers"`` stands for `robust_exclusions`, ``"beaten"`` for `beaten_exclusions`,
+        ``"duplicates"`` for all but the first of rows that are equal in params, tokens, loss, group
+        and seed. Rows marked `diverged` are always left out.
     by : sequence of str, optional
         Columns whose cells are groups; default architecture and context_length where present.
     folder : Path, optional
@@ -88,7 +91,7 @@ def read_runs(
     table = preparation.derive(table)
 
     conditions = [exclude] if isinstance(exclude, str) else list(exclude or ())
-    asked = [(text, text) for text in conditions if text not in (OUTLIERS, BEATEN)]
+    asked = [(text, text) for text in conditions if text not in (OUTLIERS, BEATEN, DUPLICATES)]
     own_names = {
         column: name for column, name in mapping.canonical.items() if name not in mapping.scale
     }
@@ -98,19 +101,20 @@ def read_runs(
         raise InputError(f"all {len(excluded)} rows are excluded", where=name, hint=hint)
     table, notes = _absent_columns(table)
     warnings += notes
-    table = validate_runs(table, source=name, unreadable=unreadable)
     chosen = [mapping.canonical.get(column, column) for column in by or preparation.by]
+    reason = preparation.repeated or (DUPLICATE if DUPLICATES in conditions else "")
+    table = _valid(table, chosen, source=name, unreadable=unreadable, alone=not reason)
     groups = _group_columns(table, chosen, source=name, asked=by is not None)
     repeated = _repetitions(table, groups)
-    if preparation.repeated:
+    if reason:
         excluded += [
-            Exclusion(row=row, run_id=_run_id(table, row), reason=preparation.repeated)
+            Exclusion(row=row, run_id=_run_id(table, row), reason=reason)
             for rows in repeated.values()
             for row in rows[1:]
         ]
         table = table.drop(index=[row for rows in repeated.values() for row in rows[1:]])
     elif repeated:
-        _refuse_repetitions(repeated, name)
+        raise InputError(_repetition_words(repeated), where=name, hint=KEEP_ONE)
     for word, rule in ((BEATEN, beaten_exclusions), (OUTLIERS, robust_exclusions)):
         if word in conditions:
             found = rule(table, by=groups)
@@ -301,10 +305,37 @@ def _repetitions(table: pd.DataFrame, groups: Sequence[str]) -> dict[int, list[i
     return {rows[0]: rows for rows in sorted(listed)}
 
 
-def _refuse_repetitions(repeated: Mapping[int, Sequence[int]], source: str) -> None:
+KEEP_ONE = (
+    "Keep one of each: exclude='duplicates' (--exclude duplicates); a seed column tells true "
+    "repetitions apart."
+)
+
+
+def _repetition_words(repeated: Mapping[int, Sequence[int]]) -> str:
     sets = list(repeated.values())
     named = "; ".join(name_rows(rows) for rows in sets[:5])
     more = f"; and {len(sets) - 5} more" if len(sets) > 5 else ""
     what = f"{len(sets)} run(s) appear more than once, equal in params, tokens, loss, group and "
-    hint = "Keep one of each (a seed column tells true repetitions apart)."
-    raise InputError(f"{what}seed: {named}{more}", where=source, hint=hint)
+    return f"{what}seed: {named}{more}"
+
+
+def _valid(
+    table: pd.DataFrame,
+    chosen: Sequence[str],
+    *,
+    source: str,
+    unreadable: dict[str, list[tuple[int, object]]],
+    alone: bool,
+) -> pd.DataFrame:
+    """`validate_runs`; where a rule is broken, repeated runs are told in the same error."""
+    try:
+        return validate_runs(table, source=source, unreadable=unreadable)
+    except InputError as error:
+        if not alone or not set(REQUIRED) <= set(table.columns):
+            raise
+        groups = [name for name in chosen or GROUP_COLUMNS if name in table]
+        repeated = _repetitions(table.dropna(subset=list(REQUIRED)), groups)
+        if not repeated:
+            raise
+        what, hint = f"{error.what}; {_repetition_words(repeated)}", f"{error.hint} {KEEP_ONE}"
+        raise InputError(what, where=source, hint=hint) from error
