@@ -29,7 +29,9 @@ def test_other_names_are_not_guessed(name):
     assert recognise(name) is None
 
 
-@pytest.mark.parametrize("name", ["params_b", "Params (B)", "num_params_billions", "params in bn"])
+@pytest.mark.parametrize(
+    "name", ["params_b", "Params (B)", "num_params_billions", "params in bn", "Parameter (Mrd.)"]
+)
 def test_a_unit_in_the_name_scales(name):
     assert recognise(name) == ("params", 1e9)
 

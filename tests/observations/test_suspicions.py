@@ -55,6 +55,19 @@ def test_sizes_of_small_models_are_not_taken_for_billions(clean_runs):
     assert "params run from 0.1 to 5" in warned(in_billions.drop(columns="flops"))
 
 
+def test_a_loss_below_a_uniform_guess_of_a_known_vocabulary_is_not_taken_for_bits(clean_runs):
+    high = clean_runs.assign(loss=clean_runs.loss / np.log(2) + 2)
+    assert "bits per token" in warned(high)
+    assert "bits" not in warned(high.assign(vocab_size=50_257))  # log of it is 10.8
+    some = high.assign(vocab_size=[50_257.0] + [np.nan] * (len(high) - 1))
+    assert "bits per token" in warned(some)
+
+
+def test_how_to_say_millions_is_told(clean_runs):
+    text = warned(clean_runs.assign(params=clean_runs.params / 1e9))
+    assert 'a column named "params (M)" or "params (B)" settles it' in text
+
+
 def test_flops_within_a_factor_of_three_pass(clean_runs):
     assert warned(clean_runs.assign(flops=2.9 * clean_runs.flops)) == ""
     assert warned(clean_runs.assign(flops=clean_runs.flops / 2.9)) == ""

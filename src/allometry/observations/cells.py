@@ -88,7 +88,8 @@ def parse_number(text: object, *, kind: str = "params") -> float:
 _QUANTITY = re.compile(
     r"(?P<number>[+-]?(?:\d{1,3}(?P<mark>[,'\u2019\s])\d{3}(?:(?P=mark)\d{3})*(?:\.\d+)?"
     r"|\d[\d_]*\.?\d*|\.\d+)(?:e[+-]?\d+)?)"
-    r"\s*(?P<unit>thousands?|millions?|billions?|trillions?|mn|bn|tn|[kmbgtpezy])?"
+    r"\s*(?P<unit>thousands?|millions?|billions?|trillions?|mn|bn|tn|mio|mrd|[kmbgtpezy])?"
+    r"(?:(?<=mio|mrd)\.)?"
     r"\s*(?:params?|parameters?|tokens?|flops?)?",
     re.IGNORECASE,
 )

@@ -71,7 +71,8 @@ def _sizes_in_billions(table: pd.DataFrame) -> list[str]:
         least = 1e5
     return [
         f"{name} run from {table[name].min():.4g} to {table[name].max():.4g}: in millions or "
-        f"billions? They are taken as they are, in units of one"
+        f'billions? They are taken as they are, in units of one; a column named "{name} (M)" or '
+        f'"{name} (B)" settles it'
         for name in ("params", "tokens")
         if table[name].max() < least
     ]
@@ -116,17 +117,19 @@ def _published_loss(table: pd.DataFrame) -> pd.Series:
 def _loss_unit(table: pd.DataFrame) -> list[str]:
     loss = table["loss"]
     median = float(loss.median())
+    guessed = False
     if "vocab_size" in table and pd.api.types.is_numeric_dtype(table["vocab_size"]):
         uniform = np.log(table["vocab_size"].astype(float))
         over = loss.index[loss > uniform]
         if len(over):
             return [f"loss is above log(vocab_size), a uniform guess, in {name_rows(over)}: bits?"]
+        guessed = bool((loss <= uniform).all())
     if median > _PERPLEXITY:
         return [
             f"loss has median {median:.3g}: a perplexity? Its natural log would be "
             f"{np.log(median):.3g} nats; nats per token are expected"
         ]
-    if median > 5.0:
+    if median > 5.0 and not guessed:  # small models learn little; none knows less than a guess
         return [
             f"loss has median {median:.3g}: bits per token? That would be "
             f"{median * NATS_PER_BIT:.3g} nats; nats per token are expected"

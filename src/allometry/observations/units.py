@@ -5,7 +5,7 @@ import re
 UNITS = {
     "k": 1e3, "thousand": 1e3, "thousands": 1e3, "m": 1e6, "mn": 1e6, "million": 1e6,
     "millions": 1e6, "b": 1e9, "g": 1e9, "bn": 1e9, "billion": 1e9, "billions": 1e9, "t": 1e12,
-    "tn": 1e12, "trillion": 1e12, "trillions": 1e12,
+    "tn": 1e12, "trillion": 1e12, "trillions": 1e12, "mio": 1e6, "mrd": 1e9,
 }  # fmt: skip
 """Multipliers in column names ("params (B)") and cells ("2.8B")."""
 
