@@ -52,3 +52,16 @@ def test_a_second_value_of_a_repeatable_option_is_refused_with_what_to_do(capsys
     told = capsys.readouterr().err
     assert told.startswith("error: not understood: b=tokens\nhint: ")
     assert "again for each" in told
+
+
+def test_an_unknown_option_is_told_before_a_required_one_that_is_missing(capsys):
+    for option, told in (
+        ("--budgets", "unknown option --budgets; "),
+        ("--achitecture", "unknown option --achitecture (did you mean --architecture?); "),
+    ):
+        assert main(["allocate", "fit.nc", option, "1e22"]) == 2
+        said = capsys.readouterr().err
+        assert said.startswith(f"error: {told}")
+        assert "--flops requires an argument" in said
+    assert main(["allocate", "fit.nc"]) == 2
+    assert "unknown" not in capsys.readouterr().err

@@ -186,6 +186,9 @@ def _run(arguments: list[str]) -> int:
         unread = ", ".join(error.unused_tokens or ())
         hint = "An option that may be repeated is given again for each of its values (see --help)."
         return _complain(f"not understood: {unread}", hint=hint)
+    except cyclopts.MissingArgumentError as error:
+        what = f"{_unknown_options(error)}{str(error).strip()}"
+        return _complain(what, hint="See allometry --help or the command's --help.")
     except cyclopts.CycloptsError as error:
         return _complain(str(error).strip(), hint="See allometry --help or the command's --help.")
     except AllometryError as error:
@@ -194,6 +197,25 @@ def _run(arguments: list[str]) -> int:
         return _complain("interrupted", code=130)
     except BrokenPipeError:
         return 0
+
+
+def _unknown_options(error: cyclopts.MissingArgumentError) -> str:
+    """Options that nobody knows, beside a required one that is missing: likely what was meant."""
+    from difflib import get_close_matches
+
+    tokens = [token.split("=")[0] for token in error.unused_tokens or ()]
+    unknown = [token for token in tokens if token.startswith("--") and len(token) > 2]
+    if not unknown:
+        return ""
+    known: set[str] = set()
+    if error.app is not None and error.argument is not None:
+        every = error.app.assemble_argument_collection()
+        known = {name for argument in every for name in argument.names if name.startswith("--")}
+        known -= {name for name in known if name.startswith(("--empty-", "--no-"))}
+        known -= set(error.argument.names)  # which the error suggests by itself
+    alike = get_close_matches(unknown[0], known, n=1, cutoff=0.75)
+    guess = f" (did you mean {alike[0]}?)" if alike else ""
+    return f"unknown option {', '.join(unknown)}{guess}; "
 
 
 def _complain(what: str, *, hint: str = "", code: int = 2) -> int:
