@@ -160,6 +160,8 @@ def collect_command(
 ) -> int:
     """Write the runs table of a sweep, and its loss curves beside it as Parquet.
 
+    Exit code 1, and nothing written, while no run is over.
+
     Parameters
     ----------
     folder
@@ -174,7 +176,7 @@ def collect_command(
 
     sweep = SweepFolder(folder)
     runs, curves = write_collected(sweep, output)
-    diverged = int(runs.diverged.sum()) if len(runs) else 0
+    diverged = int(runs.diverged.sum())
     answer = {
         "runs_table": str(output),
         "curves": str(curves),

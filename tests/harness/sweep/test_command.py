@@ -70,6 +70,10 @@ def test_status_and_collect_of_a_sweep(capsys, tmp_path, make_sweep, small_plan)
     folder = make_sweep(diverge=[small_plan.run_id[3]])
     code, document, _ = answer(capsys, "sweep", "status", folder.path, "--json")
     assert (code, document["waiting"], len(document["table"])) == (0, 8, 8)
+    out = tmp_path / "early" / "runs.csv"
+    assert main(["sweep", "collect", str(folder.path), "-o", str(out)]) == 1
+    assert "none of 8 planned runs is over: nothing is written" in capsys.readouterr().err
+    assert not out.parent.exists()
     work(folder)
     code, document, _ = answer(capsys, "sweep", "status", folder.path, "--watch", "--json")
     assert (document["finished"], document["diverged"]) == (7, 1)

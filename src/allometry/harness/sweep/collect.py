@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from allometry.errors import RunError
 from allometry.harness.sweep.folder import SweepFolder, plan_records
 from allometry.observations.writing import write_table
 
@@ -62,8 +63,16 @@ def write_collected(folder: SweepFolder, path: Path) -> tuple[pd.DataFrame, Path
         The table.
     curves_path : Path
         File of the curves.
+
+    Raises
+    ------
+    RunError
+        If no run is over: a table without rows would be taken for an answer.
     """
     runs, curves = collect_sweep(folder)
+    if runs.empty:
+        what = f"none of {len(folder.plan())} planned runs is over: nothing is written"
+        raise RunError(what, where=str(folder.path), hint="See allometry sweep status.")
     stem = path.name.split(".")[0]
     curves_name = "curves" if stem == "runs" else f"{stem}-curves"
     curves_path = path.with_name(f"{curves_name}.parquet")
