@@ -1,8 +1,10 @@
 """Commands that weigh a choice: JSON, notes on stderr, pictures, exit codes."""
 
 import json
+from dataclasses import replace
 
 import pytest
+import xarray as xr
 
 from allometry.cli import main
 from allometry.cli.asking import parse_group
@@ -17,6 +19,21 @@ def answer(capsys, *arguments):
     code = main([*map(str, arguments), "--json"])
     captured = capsys.readouterr()
     return code, json.loads(captured.out) if code == 0 else None, captured.err
+
+
+@pytest.mark.parametrize("command", ["allocate", "regret", "lifetime"])
+def test_shapes_of_an_architecture_without_any_are_refused_first(command, fitted, tmp_path, capsys):
+    tree = fitted.idata.copy()
+    draws = tree["posterior"].to_dataset()
+    names = draws["architecture"].str.replace("xlstm", "mamba")
+    tree["posterior"] = xr.DataTree(draws.assign_coords(architecture=names))
+    path = replace(fitted, idata=tree).save(tmp_path / "fit.nc")
+    wrong = ["--served", "-1"] if command == "lifetime" else ["--flops", "-1"]
+    assert main([command, str(path), *wrong, "--buildable"]) == 2
+    assert "no shapes are known of architecture 'mamba'" in capsys.readouterr().err
+    some = ["--architecture", "transformer", "--buildable"]
+    assert main([command, str(path), *wrong, *some]) == 2
+    assert "no shapes" not in capsys.readouterr().err  # but the figure is wrong
 
 
 def test_regret_prints_one_document_and_draws(fitted_file, tmp_path, capsys):

@@ -14,6 +14,7 @@ from allometry.cli.asking import (
     VocabSize,
     answered,
     check_picture,
+    check_shapes,
     notes,
     open_posterior,
     other_cost,
@@ -88,6 +89,8 @@ def allocate_command(
     from allometry.decisions.buildable import buildable as snap
 
     loaded = open_posterior(posterior)
+    if buildable:
+        check_shapes(loaded, groups)
     with notes():
         model = other_cost(loaded, cost)
         table = loaded.allocate(flops, cost=model, **groups.which())

@@ -170,6 +170,22 @@ def check_picture(path: Path | None) -> None:
         check_output(path, PLOT_FORMATS)
 
 
+def check_shapes(posterior: "Posterior", groups: Groups) -> None:
+    """Refuse shapes to build of an architecture that has none, before anything is computed."""
+    from allometry.decisions.asking import wanted_labels
+    from allometry.decisions.buildable import shapes_near
+    from allometry.inference.costs import ARCHITECTURES
+
+    asked = wanted_labels(posterior, groups.which())
+    known = posterior.groups
+    for name, value in asked.items():
+        known = known[known[name].astype(str) == str(value)]
+    found = known["architecture"].astype(str) if "architecture" in known else ["None"]
+    names = {str(asked["architecture"])} if "architecture" in asked else set(found)
+    for name in sorted(names - set(ARCHITECTURES)):
+        shapes_near(name, 1.0)  # raises, and says which there are
+
+
 def write_picture(figure: "Figure", path: Path) -> None:
     """Write a figure and say where."""
     from allometry.plots.writing import save_figure

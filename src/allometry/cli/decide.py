@@ -14,6 +14,7 @@ from allometry.cli.asking import (
     VocabSize,
     answered,
     check_picture,
+    check_shapes,
     notes,
     open_posterior,
     other_cost,
@@ -73,6 +74,8 @@ def regret_command(
 
     check_picture(plot)
     loaded = open_posterior(posterior)
+    if buildable and not (curve or params):
+        check_shapes(loaded, groups)
     which, model = groups.which(), other_cost(loaded, cost)
     with notes():
         if curve or params:
@@ -209,6 +212,8 @@ def lifetime_command(
 
     check_picture(plot)
     loaded = open_posterior(posterior)
+    if buildable:
+        check_shapes(loaded, groups)
     with notes():
         table = lifetime(
             loaded,
