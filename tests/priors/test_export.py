@@ -95,6 +95,15 @@ def test_nothing_is_exported_beside_a_picture_that_cannot_be_drawn(study_file, t
     assert not prior.exists()
 
 
+def test_a_prior_is_written_as_json_alone(study_file, tmp_path, capsys):
+    prior = tmp_path / "p.txt"
+    assert main(["prior", "export", str(study_file), "-o", str(prior)]) == 2
+    said = capsys.readouterr().err
+    assert "p.txt: suffix .txt" in said
+    assert "Use .json" in said
+    assert not prior.exists()
+
+
 def test_the_command_line_exports_shows_and_fits_with_a_prior(study_file, tmp_path, capsys):
     prior, picture, fitted = tmp_path / "p.json", tmp_path / "p.png", tmp_path / "new.nc"
     assert main(["prior", "export", str(study_file), "-o", str(prior), "--kind", "groups",

@@ -67,12 +67,13 @@ def export_command(
     json
         Print the prior as one JSON document.
     """
-    from allometry.cli.asking import check_picture
+    from allometry.cli.asking import check_output, check_picture
     from allometry.cli.output import emit
     from allometry.cli.runtime import prepare_jax, stages
     from allometry.inference import Posterior
     from allometry.priors import Units, as_prior
 
+    check_output(output, (".json",))
     check_picture(plot)
     prepare_jax()
     found = Posterior.load(posterior)
