@@ -149,6 +149,23 @@ def judge(
     )
 
 
+def lonely_mode(convergence: Convergence) -> tuple[str, ...]:
+    """A note where one start alone reached the best mode of a fit that converged.
+
+    The others ended far below, where no share of the posterior is, or in a mode that chains left:
+    of that R-hat is the judge. A Laplace fit has no other judge than the starts.
+    """
+    found = convergence
+    if not found.converged or found.starts < 2 or found.starts_agree > 1:
+        return ()
+    by_mode = found.pareto_k is not None and found.max_rhat == 1.0
+    how = "draws are around it alone" if by_mode else f"chains agree (R-hat {found.max_rhat:.3f})"
+    return (
+        f"1 of {found.starts} starts reached the best mode, the others lower ones; {how}: a fit "
+        f"with another seed (--seed) would confirm it",
+    )
+
+
 def require_converged(convergence: Convergence, *, force: bool, where: str = "") -> None:
     """Raise unless the fit converged, or the caller insists."""
     if convergence.converged or force:

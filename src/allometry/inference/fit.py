@@ -15,6 +15,7 @@ import pandas as pd
 from allometry.accounting import CostModel
 from allometry.errors import InputError
 from allometry.inference.arrays import law_structure, reference_scale, run_arrays
+from allometry.inference.convergence import lonely_mode
 from allometry.inference.coordinates import Data, Program, centring
 from allometry.inference.costs import CostChoice, choose_cost
 from allometry.inference.derive import derive, derive_prior, pointwise_step
@@ -203,6 +204,7 @@ def fit(
             *cost_notes,
             *(o.words for o in imported if o.conflict and not o.by_default),
             *irreducible_above_smallest(posterior.published, checked.table, groups),
+            *lonely_mode(convergence),
         ),
         seed=seed,
         versions={n: version(n) for n in ("allometry", "jax", "numpyro", "arviz-base", "numpy")},
