@@ -201,23 +201,24 @@ def pooled(table: pd.DataFrame) -> pd.DataFrame:
 def field_numbers(posterior: LatencyPosterior) -> str:
     """Medians of the numbers of what the law misses, one row an architecture and phase."""
     lines = [
-        "| architecture | quantity | spread of launches, products, mixing, wait "
-        "| doublings of rows, sequences, prompt | smoothness | noise |",
-        "|---|---|---|---|---|---|",
+        "| architecture | quantity | a shape's own spread of launches, products, mixing, wait "
+        "| in common | doublings of rows, sequences, prompt, params | smoothness | noise |",
+        "|---|---|---|---|---|---|---|",
     ]
     for architecture in posterior.record.architectures:
         for quantity in ("step_time", "ttft"):
             fields = [field for field, _ in posterior.fields(architecture, quantity)]
             parts = 4 if quantity == "step_time" else 3  # a prefill waits for none
-            spread, length = (
+            spread, common, length = (
                 np.median([getattr(field, name) for field in fields], axis=0)
-                for name in ("spread", "length")
+                for name in ("spread", "common", "length")
             )
             power, noise = (
                 np.median([getattr(field, name) for field in fields]) for name in ("power", "noise")
             )
+            own, shared = (", ".join(f"{s:.1%}" for s in v[:parts]) for v in (spread, common))
             lines.append(
-                f"| {architecture} | {quantity} | {', '.join(f'{s:.1%}' for s in spread[:parts])} "
+                f"| {architecture} | {quantity} | {own} | {shared} "
                 f"| {', '.join(f'{d:.3g}' for d in length)} | {power:.1f} | {noise:.2%} |"
             )
     return "\n".join(lines)

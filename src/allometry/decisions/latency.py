@@ -16,7 +16,6 @@ from allometry.decisions.memory import fits_memory
 from allometry.errors import InputError
 from allometry.inference import interval_columns
 from allometry.inference.latency_arrays import cell_name
-from allometry.inference.latency_field import places
 from allometry.inference.latency_posterior import LatencyPosterior
 from allometry.inference.latency_work import table_work
 from allometry.laws.latency import log_seconds, time_shares
@@ -200,8 +199,7 @@ def latency_draws(
     with jax.enable_x64(True):
         center = np.asarray(log_seconds(parts))
         share = np.asarray(time_shares(parts).mean(axis=0))
-    where = places(table, share)
-    logs = center + field_effects(posterior, table, where, rng, common=common)
+    logs = center + field_effects(posterior, table, share, rng, common=common)
     noise = np.stack(
         [
             posterior.noise(str(a), str(q))

@@ -12,7 +12,7 @@ from allometry.accounting import SIXTEEN
 from allometry.errors import InputError
 from allometry.inference.checksums import require_as_written
 from allometry.inference.convergence import require_converged
-from allometry.inference.latency_field import FIELD_DRAWS, Field, Places
+from allometry.inference.latency_field import FIELD_DRAWS, MOST, Field, Places
 from allometry.inference.latency_record import LatencyRecord
 from allometry.inference.latency_work import WIDTHS
 from allometry.inference.summary import interval_columns
@@ -85,8 +85,9 @@ class LatencyPosterior:
     def fields(self, architecture: str, quantity: str) -> list[tuple[Field, Index]]:
         """Fields of what the law misses, each with the draws that take it."""
         phase = self._phase(architecture, quantity)
-        spread, length, noise, power = (
-            self.draws(f"field_{name}")[:, phase] for name in ("spread", "length", "noise", "power")
+        spread, common, length, noise, power = (
+            self.draws(f"field_{name}")[:, phase]
+            for name in ("spread", "common", "length", "noise", "power")
         )
         found = []
         for turn in range(min(FIELD_DRAWS, self.n_draws)):
@@ -94,6 +95,7 @@ class LatencyPosterior:
             field = Field(
                 step=quantity == "step_time",
                 spread=spread[turn],
+                common=common[turn],
                 length=length[turn],
                 noise=float(noise[turn]),
                 power=float(power[turn]),
@@ -101,17 +103,23 @@ class LatencyPosterior:
             found.append((field, own))
         return found
 
-    def residuals(self, cell: str) -> tuple[Places, Draws, Draws] | None:
-        """Timings of a shape: places, residuals of log seconds (draw, timing), known variances."""
-        names = [str(known) for known in self.idata["posterior"]["cell"].to_numpy()]
-        if cell not in names:
-            return None
+    def residuals(
+        self, architecture: str, quantity: str, first: Index
+    ) -> tuple[Places, Draws, Draws]:
+        """Timings of a phase: places, residuals of log seconds (draw, timing), known variances.
+
+        Where there are more than can be reckoned with, those of the cells `first` come first.
+        """
         known = self.idata["constant_data"]
-        rows = np.flatnonzero(known["cell_index"].to_numpy() == names.index(cell))
+        cells = known["cell_index"].to_numpy()
+        names = [str(name).split("/") for name in self.idata["posterior"]["cell"].to_numpy()]
+        own = [name[0] == architecture and name[2] == quantity for name in names]
+        rows = np.flatnonzero(np.asarray(own)[cells])
+        rows = np.sort(rows[np.argsort(~np.isin(cells[rows], first), kind="stable")][:MOST])
         at, share, sd = (known[n].to_numpy()[rows] for n in ("place", "share", "relative_sd"))
         seconds = self.idata["observed_data"]["seconds"].to_numpy()[rows]
         residual = np.log(seconds) - self.draws("law_log_seconds")[:, rows]
-        return Places(at=at, share=share), residual, sd**2
+        return Places(at=at, share=share, shape=cells[rows]), residual, sd**2
 
     def timings(self) -> pd.DataFrame:
         """Timings of the fit, one a row: what a prediction asks, widths known, and seconds.

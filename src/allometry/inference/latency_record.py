@@ -16,7 +16,7 @@ from allometry.inference.record_json import (
 
 FORMAT = RecordFormat(
     attribute="allometry_latency_schema",
-    version=5,  # 5: parts of the field of what the law misses follow directions of their own
+    version=6,  # 6: part of what the law misses is common to sizes
     kind="a latency posterior of allometry",
     command="allometry latency fit",
 )

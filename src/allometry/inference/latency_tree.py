@@ -19,7 +19,7 @@ from allometry.inference.latency_field import (
     FIELD_DRAWS,
     PARTS,
     Places,
-    TimedShape,
+    Residuals,
     learn_field,
     places,
 )
@@ -51,6 +51,7 @@ _SITE_DIMS = {
     "work_effect": ["cell"],
     "law_log_seconds": ["timing"],
     "field_spread": ["architecture_phase", "part"],
+    "field_common": ["architecture_phase", "part"],
     "field_length": ["architecture_phase", "direction"],
     "field_noise": ["architecture_phase"],
     "field_power": ["architecture_phase"],
@@ -110,7 +111,9 @@ def build_latency_tree(
 
     bare = sites | {name: np.zeros_like(sites[name]) for name in ("launch_effect", "work_effect")}
     center = np.asarray(_at_timings(bare, program, data).center)[:, *where]
-    timed = places(table, _shares(sites["theta"], program, data)[where])
+    timed = places(
+        table, _shares(sites["theta"], program, data)[where], groups.cell[groups.setting]
+    )
     known = np.broadcast_to(np.asarray(data.timings.relative_sd), data.timings.weight.shape)[where]
     of_timing = groups.cell[groups.setting]
     fields = _residual_fields(center, timed, known, observed, groups, rng)
@@ -165,28 +168,24 @@ def _residual_fields(
     rng: np.random.Generator,
 ) -> Arrays:
     """Numbers of the field of each architecture and phase, one set a draw."""
-    kinds = [(name, step) for name in groups.architectures for step in (False, True)]
-    shapes: list[list[TimedShape]] = [[] for _ in kinds]
-    cells = groups.cell[groups.setting]
-    for cell in range(len(groups.cells)):
-        rows = np.flatnonzero(cells == cell)
-        shapes[groups.phase[groups.setting[rows[0]]]].append(
-            TimedShape(
-                places=timed[rows],
-                residual=observed[rows] - np.median(center[:, rows], axis=0),
-                variance=known[rows] ** 2,
-            )
+    phase, drawn = groups.phase[groups.setting], []
+    for index, (name, step) in enumerate(
+        (name, step) for name in groups.architectures for step in (False, True)
+    ):
+        rows = np.flatnonzero(phase == index)
+        residuals = Residuals(
+            places=timed[rows],
+            residual=observed[rows] - np.median(center[:, rows], axis=0),
+            variance=known[rows] ** 2,
         )
-    drawn = [
-        learn_field(part, rng, step=step, smooth=step or ARCHITECTURES[name] == "recurrent")
-        for (name, step), part in zip(kinds, shapes, strict=True)
-    ]
+        smooth = step or ARCHITECTURES[name] == "recurrent"
+        drawn.append(learn_field(residuals, rng, step=step, smooth=smooth))
     turns = np.arange(len(center)) % FIELD_DRAWS
     return {
         f"field_{name}": np.stack(
             [np.array([getattr(field, name) for field in part])[turns] for part in drawn], axis=1
         )
-        for name in ("spread", "length", "noise", "power")
+        for name in ("spread", "common", "length", "noise", "power")
     }
 
 
