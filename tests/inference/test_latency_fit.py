@@ -86,6 +86,18 @@ def test_file_gives_the_posterior_back_and_a_foreign_one_is_refused(
         Posterior.load(fitted_latency_file)
 
 
+def test_a_latency_file_with_a_flipped_bit_is_refused(
+    fitted_latency, fitted_latency_file, tmp_path
+):
+    content = bytearray(fitted_latency_file.read_bytes())
+    draws = fitted_latency.idata["posterior"]["field_noise"].to_numpy().tobytes()
+    content[content.index(draws) + 80] ^= 1
+    path = tmp_path / "flipped.nc"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"not those that were written: posterior/field_noise$"):
+        LatencyPosterior.load(path)
+
+
 def test_rows_that_cannot_be_modelled_are_left_out_with_the_reason():
     table = latency_grid().assign(seconds=1.0)
     table.loc[0, "prefill_length"] = 0
