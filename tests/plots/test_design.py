@@ -57,7 +57,7 @@ def test_new_runs_stand_out_among_the_fitted_and_near_ones_share_a_label():
     assert old[3e8, 6e9] not in new.values()  # a group without a new run
     assert [text.get_text() for text in ax.texts] == ["1, 3", "2"]
     words = [text.get_text() for text in ax.get_legend().get_texts()]
-    assert words == ["a", "b", "to do, by rank", "fitted"]
+    assert words == ["a", "b", "to do, by rank", "fitted (grey: no new run there)"]
 
 
 def test_both_are_drawn_under_the_quantity_s_name():
