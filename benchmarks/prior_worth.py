@@ -35,7 +35,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from make_prior_library import STUDIES, UNITS, posterior_of, study_runs
-from prior_worth_report import report
+from prior_worth_report import ORDER, report
 from small_studies import MOST_DESIGN, Group, design, groups_of, reference_of, score, score_practice
 
 from allometry.cli.runtime import prepare_jax
@@ -56,17 +56,6 @@ from allometry.priors import PriorFile, PriorUse, as_prior, typical_prior
 from allometry.priors.file import NOISE_QUANTITIES
 from allometry.priors.studies import summarise_study
 
-ARMS = (
-    "practice",
-    "vague",
-    "default",
-    "typical",
-    "placed",
-    "same-study",
-    "lab-noise",
-    "own-noise",
-    "alike",
-)
 SIZES = (8, 12, 16, 24)
 WIDER = 3.0
 """Scales of vague priors over those of the default ones."""
@@ -267,7 +256,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--studies", nargs="*", default=STUDIES)
-    parser.add_argument("--arms", nargs="*", default=ARMS, choices=ARMS)
+    parser.add_argument("--arms", nargs="*", default=ORDER, choices=ORDER)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--sizes", nargs="*", type=int, default=SIZES)
     options = parser.parse_args()
