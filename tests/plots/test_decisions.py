@@ -83,7 +83,7 @@ def test_each_supply_of_tokens_is_a_line():
     ]  # fmt: skip
     axes = draw_repeated(pd.concat(frames)).axes
     words = [text.get_text() for text in axes[0].get_legend().get_texts()]
-    assert words[:2] == ["1e09 unique tokens", "1e10 unique tokens"]
+    assert words[:2] == ["1e9 unique tokens", "1e10 unique tokens"]
 
 
 def test_speedups_without_end_are_cut_at_the_top():

@@ -8,7 +8,7 @@ from importlib import resources
 import numpy as np
 import pytest
 
-from allometry.inference.reach import reach_sentence
+from allometry.inference.reach import reach_sentence, times_words
 from allometry.report.planner import reaches
 from allometry.report.words import (
     count_words,
@@ -17,7 +17,6 @@ from allometry.report.words import (
     plural,
     power_words,
     range_words,
-    times_words,
 )
 
 VALUES = [0.0123, 0.97, 3.14, 20.4, 999.4, 1234.0, 9.97e5, 7.234e9, 9.96e11, 1.4e13, 3.3e16, 2e19]

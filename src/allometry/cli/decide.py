@@ -296,6 +296,8 @@ def repeat_command(
 
     check_picture(plot)
     loaded = open_posterior(posterior)
+    if buildable:
+        check_shapes(loaded, groups)
     with notes():
         table = repeated(
             loaded,

@@ -13,6 +13,7 @@ from allometry.cli.asking import (
     VocabSize,
     answered,
     check_picture,
+    check_shapes,
     notes,
     open_posterior,
     other_cost,
@@ -94,6 +95,9 @@ def design_command(
 
     check_picture(plot)
     loaded = open_posterior(posterior)
+    wanted = _candidates(candidates)
+    if buildable and (wanted is None or isinstance(wanted, dict)):
+        check_shapes(loaded, Groups(group=candidates, unseen=True))  # runs of every group, or these
     with notes():
         table = design_runs(
             loaded,
@@ -101,7 +105,7 @@ def design_command(
             decision,
             at=at,
             between=between,
-            candidates=_candidates(candidates),
+            candidates=wanted,
             runs=runs,
             least_gain=least_gain,
             cost=other_cost(loaded, cost),
@@ -131,13 +135,15 @@ def _candidates(text: str | None) -> "dict[str, object] | pd.DataFrame | None":
 
 def _told(table: "pd.DataFrame", least_gain: float) -> str:
     """One sentence: what is better known, by how much, and for what."""
+    from allometry.observations.units import power_text
+
     quantity = table.attrs["quantity"]
     if table.empty:
         return f"{quantity}: no run within the budget takes {least_gain:.2g} of its variance"
     last = table.iloc[-1]
     count = f"{len(table)} runs" if len(table) > 1 else "one run"
     change = f"sd {last['sd_before']:.3g} now, {last['sd_after']:.3g} expected after {count}"
-    spent = f"{last['cumulative_flops']:.3g}".replace("e+", "e")
+    spent = power_text(last["cumulative_flops"])
     text = f"{quantity}: {change} of {spent} FLOPs together"
     if "expected_regret_after" in table:
         before, after = last["expected_regret_before"], last["expected_regret_after"]

@@ -20,6 +20,7 @@ from allometry.inference.discrepancy_slope import SIDE
 from allometry.inference.evaluate import log_loss_at
 from allometry.inference.iso_compute import compute_optimal
 from allometry.inference.posterior import group_names
+from allometry.observations.units import power_text
 
 Decision = Literal["size", "loss", "winner", "exponent"]
 DECISIONS: tuple[str, ...] = get_args(Decision)
@@ -185,7 +186,7 @@ def _bottom(posterior: Posterior, group: int, flops: float) -> _Bottom:
 def _size(posterior: Posterior, group: int, flops: float) -> Aim:
     found = _bottom(posterior, group, flops)
     return Aim(
-        words=f"log N* of {group_names(posterior)[group]} at {_plain(flops)} FLOPs",
+        words=f"log N* of {group_names(posterior)[group]} at {power_text(flops)} FLOPs",
         draws=found.log_params,
         asked=(group,),
         group=np.full(2, group),
@@ -211,14 +212,9 @@ def _exponent(posterior: Posterior, group: int) -> Aim:
     )
 
 
-def _plain(flops: float) -> str:
-    """A budget as people write it: 1e22."""
-    return f"{flops:.3g}".replace("e+", "e")
-
-
 def _loss(posterior: Posterior, group: int, flops: float) -> Aim:
     name = group_names(posterior)[group]
-    words = f"loss of {name} at {_plain(flops)} FLOPs, compute-optimal"
+    words = f"loss of {name} at {power_text(flops)} FLOPs, compute-optimal"
     return _losses(posterior, np.array([group]), flops, np.ones(1), words)
 
 
@@ -237,7 +233,7 @@ def _winner(
         raise InputError(f"{len(rows)} contexts are asked at once", where="decision", hint=hint)
     index = np.array([index_a[0], index_b[0]])
     words = " minus ".join(group_names(posterior)[g] for g in index)
-    words = f"difference of loss, {words}, at {_plain(flops)} FLOPs"
+    words = f"difference of loss, {words}, at {power_text(flops)} FLOPs"
     aim = _losses(posterior, index, flops, np.array([1.0, -1.0]), words)
     return posterior, replace(aim, chooses=True)
 

@@ -14,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial import ConvexHull, QhullError
 
+from allometry.observations.units import power_text
+
 if TYPE_CHECKING:
     from allometry.inference.posterior import Posterior
 
@@ -88,7 +90,7 @@ def reach_sentence(factor: float, *, aside: float = 0.0, unseen: bool = False) -
             f"{within}, but {aside:.1f} decades from their params and tokens: the scorecard hid "
             "runs by their compute, so nothing vouches for it."
         )
-    begun = f"{_times(factor)} the compute of {whose.format('largest run')}"
+    begun = f"{times_words(factor)} times the compute of {whose.format('largest run')}"
     found = next((r for r in known_reaches() if r.low < factor <= r.high), None)
     if found is None or factor > 2 * farthest():
         return f"{begun}: farther than any run that the scorecard hid, so nothing vouches for it."
@@ -105,10 +107,11 @@ def far_outside(factor: float, aside: float) -> bool:
     return factor > 1.0 or aside > FAR_ASIDE
 
 
-def _times(factor: float) -> str:
+def times_words(factor: float) -> str:
+    """A factor to two digits: 5, 1,900, 1.9e41."""
     if factor >= 1e9:
-        return f"{factor:.1e} times".replace("e+", "e")
-    return f"{factor:.2g} times" if factor < 100 else f"{float(f'{factor:.2g}'):,.0f} times"
+        return power_text(factor, ".1e")
+    return f"{factor:.2g}" if factor < 100 else f"{float(f'{factor:.2g}'):,.0f}"
 
 
 def _range(found: Reach) -> str:

@@ -1,4 +1,4 @@
-"""Units in the names of columns and in cells, as multipliers."""
+"""Units in the names of columns and in cells, as multipliers; powers of ten as people write."""
 
 import re
 
@@ -31,6 +31,7 @@ _NAMED: dict[str, dict[str, float]] = {
     "context_length": {"tokens": 1.0, "k": 1024.0},
 }
 _POWER = re.compile(r"(?:[x*\u00d7]\s*)?1(?:0\s*\^?\s*|\.?0?e\+?)(?P<power>\d{1,2})(?:\s*flops?)?")
+_EXPONENT = re.compile(r"e(?:\+|(-))0*(?=\d)")
 _TOTAL = re.compile(r"(?P<name>\w*total\w*?)(?P<prefix>[kmgtpezy])flops?")
 
 
@@ -57,3 +58,14 @@ def total_flops(name: str) -> tuple[str, float] | None:
     """
     found = _TOTAL.fullmatch(name)
     return (found["name"] + "flops", _PREFIXES[found["prefix"]]) if found else None
+
+
+def power_text(value: float, spec: str = ".3g") -> str:
+    """A number by a format, its power of ten as people write it.
+
+    Examples
+    --------
+    >>> power_text(1e22), power_text(8e8, ".2g"), power_text(2.5e-7), power_text(640)
+    ('1e22', '8e8', '2.5e-7', '640')
+    """
+    return _EXPONENT.sub(r"e\1", f"{value:{spec}}")

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from allometry.observations.units import power_text
 from allometry.plots.style import (
     AXIS_LABELS,
     GREY,
@@ -132,7 +133,7 @@ def plot_allocations(
             zorder=3,
         )
     finish(ax, x="flops", y=_optimal(quantity), log_x=False, log_y="loss" not in quantity)
-    ax.set_xticks(range(len(budgets)), [f"{b:.3g}".replace("e+", "e") for b in budgets])
+    ax.set_xticks(range(len(budgets)), [power_text(b) for b in budgets])
     _interval_legend(ax, groups)
     return ax
 

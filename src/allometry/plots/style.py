@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from allometry.errors import InputError
+from allometry.observations.units import power_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -236,7 +237,7 @@ def _plain_decades(axis: "Axis") -> None:
 
 def flops_text(flops: float) -> str:
     """A budget as people write it: 6e18."""
-    return f"{flops:.2g}".replace("e+", "e")
+    return power_text(flops, ".2g")
 
 
 def loss_label(unit: str) -> str:

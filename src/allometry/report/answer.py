@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from allometry.inference import Posterior
+from allometry.inference.reach import times_words
 from allometry.report.planner import Planner, group_labels
 from allometry.report.words import (
     CERTAIN,
@@ -16,7 +17,6 @@ from allometry.report.words import (
     plural,
     power_words,
     range_words,
-    times_words,
 )
 
 MULTIPLES = (1.0, 10.0, 100.0)

@@ -100,13 +100,6 @@ def percent_words(probability: float) -> str:
     return f"{100 * probability:.0f} %"
 
 
-def times_words(factor: float) -> str:
-    """A factor, as `allometry.inference.reach` says it."""
-    if factor >= 1e9:
-        return f"{factor:.1e}".replace("e+", "e")
-    return f"{factor:.2g}" if factor < 100 else f"{float(f'{factor:.2g}'):,.0f}"
-
-
 def plural(count: int, noun: str) -> str:
     """``1 run``, ``640 runs``."""
     return f"{count:,} {noun}" + ("" if count == 1 else "s")

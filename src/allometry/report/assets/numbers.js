@@ -2,6 +2,8 @@
 
 const SCALES = [[1e15, "quadrillion"], [1e12, "trillion"], [1e9, "billion"], [1e6, "million"], [1e3, "thousand"]];
 
+const withoutPlus = (text) => text.replace("e+", "e"); // 1e22, as power_text writes it
+
 const twoDigits = (value) => Number(value.toPrecision(2));
 
 function powerWords(value) {
@@ -36,7 +38,7 @@ function percentWords(probability) {
 }
 
 function timesWords(factor) {
-  if (factor >= 1e9) return factor.toExponential(1).replace("e+", "e");
+  if (factor >= 1e9) return withoutPlus(factor.toExponential(1));
   const rounded = twoDigits(factor);
   return factor < 100 ? String(rounded) : rounded.toLocaleString("en-US");
 }

@@ -95,7 +95,7 @@ function show() {
   say("unseen", chosen.unseen ? "This combination was never run: it is predicted from the others." : "");
   slider.value = Math.round((STEPS * Math.log(budget / flops[0])) / span);
   slider.setAttribute("aria-valuetext", `${powerWords(budget)} FLOPs`);
-  if (document.activeElement !== typed) typed.value = budget.toPrecision(3).replace("e+", "e");
+  if (document.activeElement !== typed) typed.value = withoutPlus(budget.toPrecision(3));
   cursors.forEach((move) => move(budget));
 }
 
