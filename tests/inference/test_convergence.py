@@ -2,7 +2,17 @@
 
 import numpy as np
 
-from allometry.inference.convergence import MIN_ESS, judge, lonely_mode
+from allometry.inference.convergence import (
+    LOOSE_RHAT,
+    MAX_RHAT,
+    MIN_ESS,
+    judge,
+    judge_published,
+    lonely_mode,
+    loose_published,
+    worst_published,
+)
+from allometry.inference.statistics import rank_rhat
 
 
 def verdict(draws):
@@ -33,3 +43,34 @@ def test_a_mode_that_one_start_alone_reached_is_told_of_a_fit_that_converged():
     assert text.startswith("1 of 2 starts reached the best mode")
     alone = judge(draws=draws, log_posteriors=np.zeros(1), **quiet)
     assert lonely_mode(alone) == ()
+
+
+def apart_by(shift):
+    """Draws (chain, draw) of a coefficient whose chains differ by so many standard deviations."""
+    steps = np.linspace(-0.5, 0.5, 4)[:, None]
+    return np.random.default_rng(1).normal(size=(4, 400)) + shift * steps
+
+
+def test_a_published_coefficient_that_chains_agree_less_on_is_told_and_far_off_refused():
+    found = verdict(np.random.default_rng(0).normal(size=(4, 400, 1)))
+    assert found.converged
+    for shift, told, stands in ((0.0, False, True), (0.5, True, True), (2.0, False, False)):
+        both = np.stack([apart_by(0.0), apart_by(shift)], axis=-1)
+        published = {"alpha": apart_by(0.0)[..., None] * np.ones(2), "A": both}
+        flat = {name: values.reshape(-1, 2) for name, values in published.items()}
+        worst = worst_published(flat, ["llama/2048", "llama/8192"], chains=4)
+        judged = judge_published(found, worst)
+        notes = loose_published(judged, worst)
+        assert judged.converged is stands
+        assert bool(notes) is told
+        if shift:
+            assert worst[:2] == ("A", "llama/8192")
+            assert worst.rhat == rank_rhat(both)[1] > MAX_RHAT
+            assert (worst.rhat > LOOSE_RHAT) is not stands
+            assert "of A (llama/8192)" in " ".join((*judged.reasons, *notes))
+
+
+def test_one_chain_says_nothing_of_published_coefficients():
+    assert worst_published({"A": apart_by(0.0).reshape(-1, 1)}, ["all"], chains=1) is None
+    constant = worst_published({"gamma": np.ones((1600, 1))}, ["all"], chains=4)
+    assert constant is None

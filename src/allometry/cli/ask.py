@@ -32,7 +32,9 @@ def summary_command(
     """Posterior of every parameter, group by group.
 
     E, A, B, alpha, beta (and gamma) have params and tokens in units of one and the table's unit of
-    loss; intervals are equal-tailed, 50 and 90 %. Imported priors are told on stderr.
+    loss; intervals are equal-tailed, 50 and 90 %. r_hat and ess are those of the row; whether a fit
+    converged is judged by what was sampled, of which these are functions, and a row that chains
+    agree less on is told on stderr. So are imported priors.
 
     Parameters
     ----------
@@ -45,6 +47,7 @@ def summary_command(
     """
     from allometry.cli.output import emit, stderr
     from allometry.inference import Posterior
+    from allometry.inference.summary import doubtful_rows
     from allometry.priors import library_line
 
     loaded = Posterior.load(posterior)
@@ -55,7 +58,10 @@ def summary_command(
     told = [library_line(imported), *(o.words for o in imported if not o.by_default)]
     for line in filter(None, told):
         stderr.print(line, markup=False, highlight=False, soft_wrap=True)
-    emit(loaded.summary(), as_json=json)
+    table = loaded.summary()
+    for line in doubtful_rows(table, loaded.record):
+        stderr.print(f"note: {line}", markup=False, highlight=False, soft_wrap=True)
+    emit(table, as_json=json)
     return 0
 
 

@@ -1,6 +1,7 @@
 """Is a set of chains to be believed? Judged for the user, with reasons and what to do."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +14,12 @@ MAX_RHAT = 1.01
 MIN_ESS = 400.0
 TAIL = (0.05, 0.95)
 AT_A_TIME = 200
+LOOSE_RHAT = 1.05
+"""A fit whose published coefficients are above did not converge; from `MAX_RHAT` on it is told.
+
+They are functions of what is sampled, in units far from the runs: chains that agree in every
+sampled parameter may agree less in a product of them, and a little above the limit is often chance.
+"""
 AGREEMENT_NATS = 0.05
 """Modes whose log posteriors differ by less are taken for the same one."""
 
@@ -31,7 +38,8 @@ class Convergence:
     divergences, tree_depth_hits : int
         Diverging draws; draws that were cut off at the largest tree.
     max_rhat, min_ess_bulk, min_ess_tail : float
-        Worst over all sampled parameters; rank-normalised split R-hat, tail at 5 and 95 %.
+        Worst over all sampled parameters, of which published coefficients are functions;
+        rank-normalised split R-hat, tail at 5 and 95 %.
     pareto_k : float
         Of the importance weights of a Laplace fit, tried or kept; None if there was none.
     starts_agree : int
@@ -84,6 +92,62 @@ def chain_statistics(draws: npt.NDArray[np.float64]) -> Statistics:
         float(np.max([rank_rhat(part).max() for part in parts])),
         float(np.min([bulk_ess(part).min() for part in parts])),
         float(np.min([tail_ess(part, low=TAIL[0], high=TAIL[1]).min() for part in parts])),
+    )
+
+
+class Worst(NamedTuple):
+    """The published coefficient that chains agree least on."""
+
+    name: str
+    group: str
+    rhat: float
+
+    @property
+    def words(self) -> str:
+        """Its R-hat, and whose it is."""
+        return f"R-hat {self.rhat:.3f} of {self.name} ({self.group})"
+
+
+def worst_published(
+    published: Mapping[str, npt.NDArray[np.float64]], groups: Sequence[str], *, chains: int
+) -> Worst | None:
+    """The largest R-hat of coefficients, each (draw, group) with the draws of a chain together.
+
+    None of one chain, or where none moves.
+    """
+    if chains < 2:
+        return None
+    found = []
+    for name, values in published.items():
+        draws = np.asarray(values, dtype=np.float64).reshape(chains, -1, len(groups))
+        parts = [draws[..., i : i + AT_A_TIME] for i in range(0, len(groups), AT_A_TIME)]
+        rhats = np.concatenate([rank_rhat(part) for part in parts])
+        if np.isfinite(rhats).any():
+            at = int(np.nanargmax(rhats))
+            found.append(Worst(name, groups[at], float(rhats[at])))
+    return max(found, key=lambda worst: worst.rhat, default=None)
+
+
+def judge_published(convergence: Convergence, worst: Worst | None) -> Convergence:
+    """The verdict of a fit, or a no where its published coefficients are far from agreement."""
+    if worst is None or worst.rhat <= LOOSE_RHAT or not convergence.converged:
+        return convergence
+    return replace(
+        convergence,
+        converged=False,
+        reasons=(f"{worst.words} above {LOOSE_RHAT}",),
+        advice=("run more draws (--draws)",),
+    )
+
+
+def loose_published(convergence: Convergence, worst: Worst | None) -> tuple[str, ...]:
+    """A note where chains of a fit that converged agree less on a published coefficient."""
+    if worst is None or worst.rhat <= MAX_RHAT or not convergence.converged:
+        return ()
+    return (
+        f"{worst.words} is above {MAX_RHAT}: a fit is judged by what it samples (R-hat "
+        f"{convergence.max_rhat:.3f}), of which this is a function; before it is quoted, run more "
+        "draws (--draws)",
     )
 
 

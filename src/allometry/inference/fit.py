@@ -15,7 +15,12 @@ import pandas as pd
 from allometry.accounting import CostModel
 from allometry.errors import InputError
 from allometry.inference.arrays import law_structure, reference_scale, run_arrays
-from allometry.inference.convergence import lonely_mode
+from allometry.inference.convergence import (
+    judge_published,
+    lonely_mode,
+    loose_published,
+    worst_published,
+)
 from allometry.inference.coordinates import Data, Program, centring
 from allometry.inference.costs import CostChoice, choose_cost
 from allometry.inference.derive import derive, derive_prior, pointwise_step
@@ -181,7 +186,13 @@ def fit(
     log_posteriors = np.asarray([mode.log_posterior for mode in modes])
     seconds = time.perf_counter() - began
     advice = (thin_advice(law, groups.runs_per_group),) if thin else ()
-    convergence = verdict(chains, method, k_hat, log_posteriors, seconds, advice=advice)
+    weighed = chains.effective is not None  # draws in blocks, which are no chains
+    worst = worst_published(
+        posterior.published, groups.names, chains=1 if weighed else len(chains.diverging)
+    )
+    convergence = judge_published(
+        verdict(chains, method, k_hat, log_posteriors, seconds, advice=advice), worst
+    )
     record = Record(
         law=law.name,
         method=method,
@@ -205,6 +216,7 @@ def fit(
             *(o.words for o in imported if o.conflict and not o.by_default),
             *irreducible_above_smallest(posterior.published, checked.table, groups),
             *lonely_mode(convergence),
+            *loose_published(convergence, worst),
         ),
         seed=seed,
         versions={n: version(n) for n in ("allometry", "jax", "numpyro", "arviz-base", "numpy")},

@@ -8,7 +8,8 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from allometry.inference.convergence import chain_statistics
+from allometry.inference.convergence import Worst, chain_statistics, loose_published
+from allometry.inference.record import Record
 
 QUANTILES = {"median": 0.5, "q5": 0.05, "q25": 0.25, "q75": 0.75, "q95": 0.95}
 """Ends of the equal-tailed 50 and 90 % intervals, by the suffix of their column."""
@@ -61,6 +62,19 @@ def summary_table(tree: xr.DataTree, by: Sequence[str]) -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=["parameter", *by, *COLUMNS])
     whole = [c for c in by if dataset[c].dtype.kind in "iu"]
     return table.astype(dict.fromkeys(whole, "Int64"))  # rows without a group have none of these
+
+
+def doubtful_rows(table: pd.DataFrame, record: Record) -> tuple[str, ...]:
+    """A note on the row of `summary_table` that chains of a converged fit agree least on.
+
+    None of weighed draws, which have no chains: their R-hat is set to one.
+    """
+    if record.convergence.max_rhat == 1.0 or not table["r_hat"].notna().any():
+        return ()
+    row = table.iloc[int(np.nanargmax(table["r_hat"].to_numpy(dtype=np.float64)))]
+    labels = "/".join(str(row[name]) for name in record.by if not pd.isna(row[name]))
+    worst = Worst(str(row["parameter"]), labels or "all groups", float(row["r_hat"]))
+    return loose_published(record.convergence, worst)
 
 
 def _row(values: Any) -> dict[str, float]:
