@@ -92,6 +92,32 @@ def test_flipped_bytes_are_told_in_one_line(fitted, fitted_file, tmp_path):
         Posterior.load(path)
 
 
+def test_a_changed_record_is_told_in_one_line(fitted_file, tmp_path):
+    tree = xr.open_datatree(fitted_file, engine="h5netcdf").load()
+    path = tmp_path / "changed.nc"
+    drift = tree.attrs["drift"]
+    assert '"scale"' in drift
+    tree.attrs["drift"] = re.sub(r'"scale": [0-9.]+', '"scale": 0.0001', drift)
+    tree.to_netcdf(path, engine="h5netcdf")
+    with pytest.raises(InputError, match=r"not those that were written: drift of the record$"):
+        Posterior.load(path)
+    tree.attrs["drift"] = drift
+    del tree.attrs["settings"]  # which older files do not have
+    tree.to_netcdf(path, engine="h5netcdf")
+    with pytest.raises(InputError, match="settings of the record missing"):
+        Posterior.load(path)
+
+
+def test_a_file_whose_checksums_know_no_record_loads(fitted, fitted_file, tmp_path):
+    tree = xr.open_datatree(fitted_file, engine="h5netcdf").load()
+    known = json.loads(tree.attrs["allometry_checksums"])
+    former = {name: value for name, value in known.items() if name[0] != "/"}
+    assert 0 < len(former) < len(known)
+    tree.attrs |= {"allometry_checksums": json.dumps(former), "seed": "77"}
+    tree.to_netcdf(tmp_path / "former.nc", engine="h5netcdf")
+    assert Posterior.load(tmp_path / "former.nc").record == replace(fitted.record, seed=77)
+
+
 def test_a_file_without_checksums_or_without_whole_groups_loads(fitted, fitted_file, tmp_path):
     tree = xr.open_datatree(fitted_file, engine="h5netcdf").load()
     del tree["prior_predictive"]
@@ -173,3 +199,23 @@ def test_groups_are_selected_by_label_or_the_known_ones_are_named(fitted):
     assert fitted.select(architecture="xlstm", context_length=4096) == [3]
     with pytest.raises(InputError, match="no group with architecture mamba"):
         fitted.select(architecture="mamba")
+
+
+def test_the_summary_says_which_row_chains_agree_less_on(fitted, tmp_path, capsys):
+    from allometry.cli import main
+    from allometry.inference.convergence import MAX_RHAT
+
+    assert fitted.record.convergence.converged
+    tree = fitted.idata.copy()
+    draws = tree["posterior"].to_dataset()
+    apart = 0.15 * draws["A"].std(("chain", "draw")) * (draws["chain"] - draws["chain"].mean())
+    tree["posterior"] = xr.DataTree(draws.assign(A=draws["A"] + apart))
+    path = replace(fitted, idata=tree).save(tmp_path / "fit.nc")
+    assert main(["summary", str(path), "--json"]) == 0
+    captured = capsys.readouterr()
+    worst = max(json.loads(captured.out), key=lambda row: row["r_hat"])
+    assert worst["parameter"] == "A"
+    assert worst["r_hat"] > MAX_RHAT
+    place = f"{worst['architecture']}/{worst['context_length']}"
+    assert f"note: R-hat {worst['r_hat']:.3f} of A ({place}) is above" in captured.err
+    assert captured.err.count("note:") == 1

@@ -171,7 +171,7 @@ def save_tree(tree: xr.DataTree, record: Attributes, path: Path) -> None:
     """Write the tree with its record as one NetCDF file, whole or not at all."""
     labelled = tree.copy()
     labelled.attrs = dict(labelled.attrs) | record.to_attributes()
-    labelled.attrs[ATTRIBUTE] = json.dumps(checksums(tree))
+    labelled.attrs[ATTRIBUTE] = json.dumps(checksums(labelled))
     with writing(path) as partial:
         # Not compressed: draws are noise, of which zlib takes an eighth and half of the time.
         labelled.to_netcdf(partial, engine="h5netcdf")
