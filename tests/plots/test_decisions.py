@@ -81,8 +81,7 @@ def test_each_supply_of_tokens_is_a_line():
                      | intervals("params", [1e9, 2e9]) | intervals("epochs", [1.0, 5.0]))
         for supply in (1e9, 1e10)
     ]  # fmt: skip
-    axes = draw_repeated(pd.concat(frames)).axes
-    words = [text.get_text() for text in axes[0].get_legend().get_texts()]
+    words = legend_words(draw_repeated(pd.concat(frames)))
     assert words[:2] == ["1e9 unique tokens", "1e10 unique tokens"]
 
 
@@ -111,3 +110,48 @@ def test_a_speedup_is_read_as_a_plain_number(values, wanted):
     assert wanted in labels
     assert not any("10^" in label for label in labels)
     assert len(labels) < 25
+
+
+def test_a_best_size_far_above_the_level_is_still_in_the_picture():
+    table = regret_table()
+    far = table.assign(
+        expected_regret=table["expected_regret"] + 0.05,
+        expected_regret_percent=table["expected_regret_percent"] + 2.0,
+    )
+    for ax in draw_regret(far, within="0.1%").axes:
+        low, high = ax.get_ylim()
+        dots = [line for line in ax.lines if len(line.get_xdata()) == 1]
+        assert all(low < line.get_ydata()[0] < high for line in dots)
+
+
+def test_a_panel_of_less_than_two_decades_names_sizes_between_powers_of_ten():
+    figure = draw_regret(regret_table(), within="0.1%")
+    figure.draw_without_rendering()
+    for ax in figure.axes:
+        low, high = ax.get_xlim()
+        assert high < 100 * low
+        shown = zip(ax.get_xticks(), ax.get_xticklabels(), strict=True)
+        words = [label.get_text() for tick, label in shown if low <= tick <= high]
+        assert len(words) >= 3
+        assert {"5e8", "1e9", "2e9"} <= set(words)
+
+
+def test_groups_asked_at_one_place_stand_beside_each_other():
+    names = {"architecture": list("abcdef"), "flops": 1e21, "unique_tokens": 1e9}
+    numbers = intervals("params", [2e9] * 6) | intervals("epochs", [3.0] * 6)
+    groups = pd.DataFrame(names | numbers)
+    figure = draw_repeated(groups)
+    for ax in figure.axes:
+        places = sorted(line.get_xdata()[0] for line in ax.lines)
+        assert len(places) == 6
+        assert np.diff(np.log(places)).min() > 0.05
+        assert np.exp(np.log(places).mean()) == pytest.approx(1e21)
+        assert [tick.get_text() for tick in ax.get_xticklabels()] == ["1e21"]
+    assert legend_words(figure)[-2:] == ["50 % interval", "90 % interval"]
+    widths = {width for part in figure.axes[0].collections for width in part.get_linewidths()}
+    assert len(widths) == 2  # thick lines of 50 %, thin ones of 90 %
+    one = pd.DataFrame({"a": "x", "b": "y", "flops": 1e21, "context_length": [2048, 8192]}
+                       | intervals("speedup", [1.5, 1.5]))  # fmt: skip
+    (ax,) = draw_speedup(one).axes
+    dots = [line.get_xdata()[0] for line in ax.lines if len(line.get_xdata()) == 1]
+    assert len(set(dots)) == 2

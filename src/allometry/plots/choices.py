@@ -11,7 +11,9 @@ from allometry.plots.style import (
     AXIS_LABELS,
     GREY,
     OKABE_ITO,
+    apart,
     draw_band,
+    draw_ranges,
     finish,
     flops_text,
     group_columns,
@@ -19,8 +21,10 @@ from allometry.plots.style import (
     legend,
     legend_key,
     new_axes,
+    range_keys,
     require_columns,
     split_groups,
+    ticks_at,
 )
 
 if TYPE_CHECKING:
@@ -36,6 +40,9 @@ CUT: dict[str, Any] = {
     "linestyle": "none",
 }
 """A stroke across an axis that is cut."""
+
+MOST_BANDS = 4
+"""Groups up to which bands are drawn: more of them hide each other."""
 
 LABELS = AXIS_LABELS | {
     "served_tokens": "tokens served over the model's life",
@@ -158,8 +165,12 @@ def _panels(
     axes = figure.subplots(1, len(quantities))
     for ax, quantity in zip(axes, quantities, strict=True):
         plot_decision(table, x=x, quantity=quantity, by=by, ax=ax)
-    for ax in axes[1:]:
+    # Below both, where it lies on no line.
+    handles = list(axes[0].get_legend().legend_handles)
+    for ax in axes:
         ax.get_legend().remove()
+    looks: dict[str, Any] = {"fontsize": "small", "frameon": False}
+    figure.legend(handles=handles, loc="outside lower center", ncols=4, **looks)
     return figure
 
 
@@ -183,21 +194,24 @@ def plot_decision(
         Columns that make a line; by default the group columns.
     ax : Axes, optional
     """
-    from matplotlib.ticker import NullLocator
-
     require_columns(table, [x, f"{quantity}_median", f"{quantity}_q5"], plot="plot_decision")
     ax = new_axes(ax)
     positive = table[x][table[x] > 0]
     edge = float(positive.min()) / 10 if len(positive) else 1.0
     groups = split_groups(table, by)
-    for style, part in groups:
+    asked = table[x].clip(lower=edge)
+    banded = asked.nunique() > 1 and len(groups) <= MOST_BANDS
+    for i, (style, part) in enumerate(groups):
         rows = part.sort_values(x)
         place = rows[x].clip(lower=edge)
-        if len(rows) > 1 and len(groups) <= 4:
+        if banded:
             draw_band(ax, place, rows, quantity, color=style.color)
-        else:
-            ax.vlines(place, rows[f"{quantity}_q5"], rows[f"{quantity}_q95"], color=style.color)
-        ax.plot(place, rows[f"{quantity}_median"], color=style.color, marker=style.marker, ms=5)
+        else:  # bands of many groups hide each other
+            place = place * apart(asked, i, len(groups))
+            draw_ranges(ax, place, rows, quantity, color=style.color)
+        edge_color = style.color if banded else "white"  # upon a line of its own colour
+        looks: dict[str, Any] = {"marker": style.marker, "ms": 5, "markeredgecolor": edge_color}
+        ax.plot(place, rows[f"{quantity}_median"], color=style.color, **looks)
     finish(ax, x=x, y=quantity, log_y=True)
     ax.set_xlabel(LABELS.get(x, x))
     ax.set_ylabel(LABELS.get(quantity, quantity))
@@ -205,7 +219,9 @@ def plot_decision(
         # Between none and some a log axis has no distance: the axis is cut there.
         ax.plot(edge * 3, 0, transform=ax.get_xaxis_transform(), clip_on=False, **CUT)
         places = sorted(positive.unique())
-        ax.set_xticks([edge, *places], ["none", *(flops_text(place) for place in places)])
-        ax.xaxis.set_minor_locator(NullLocator())
-    legend(ax, [style for style, _ in groups])
+        ticks_at(ax, [edge, *places], names={edge: "none"})
+    elif asked.nunique() == 1:
+        ax.set_xlim(asked.iloc[0] / 2, asked.iloc[0] * 2)
+        ticks_at(ax, [float(asked.iloc[0])])
+    legend(ax, [s for s, _ in groups], bands=banded, more=() if banded else range_keys())
     return ax

@@ -7,14 +7,21 @@ import numpy as np
 import pandas as pd
 
 from allometry.plots.style import (
+    GREY,
+    apart,
     draw_band,
+    draw_ranges,
+    few_log_ticks,
     finish,
     flops_text,
+    group_columns,
     legend,
     legend_key,
     new_axes,
+    range_keys,
     require_columns,
     split_groups,
+    ticks_at,
 )
 
 if TYPE_CHECKING:
@@ -89,10 +96,11 @@ def draw_regret(table: pd.DataFrame, within: str = "", *, loss_unit: str = "") -
     for ax, budget in zip(axes, budgets, strict=False):
         part = table[table["flops"] == budget]
         plot_regret(part, ax=ax)
-        top = _level(part, within)
+        top = _top(part, within)
         ax.set_ylim(-0.04 * top, top)
         near = part[part["expected_regret"] < top]
         ax.set_xlim(near["params"].min(), near["params"].max())
+        few_log_ticks(ax)
         unit = f" ({loss_unit})" if loss_unit else ""
         ax.set_ylabel(f"expected loss above the best{unit}")
         if within:
@@ -116,14 +124,17 @@ def _one_legend(figure: "Figure", axes: Sequence["Axes"], within: str, *, safe: 
     figure.legend(handles=handles, loc="outside lower center", ncols=3, **looks)
 
 
-def _level(part: pd.DataFrame, within: str) -> float:
-    """Top of a panel: eight times the level, or four times the regret of a factor of two."""
+def _top(part: pd.DataFrame, within: str) -> float:
+    """Top of a panel: eight times the level, or more where the best of a group is above that."""
+    columns = group_columns(part, None)
+    rows = part.groupby(columns) if columns else part.assign(all=0).groupby("all")
+    lowest = 2 * float(rows["expected_regret"].min().max())  # far beyond the runs
     if within.endswith("%"):
         share = part["expected_regret"] / part["expected_regret_percent"].clip(lower=1e-12)
-        return float(8 * float(within[:-1]) * share.median())
+        return max(lowest, float(8 * float(within[:-1]) * share.median()))
     if within:
-        return 8 * float(within)
-    return float(part["expected_regret"].quantile(0.5))
+        return max(lowest, 8 * float(within))
+    return max(lowest, float(part["expected_regret"].quantile(0.5)))
 
 
 def _mark_safe(ax: "Axes", part: pd.DataFrame, within: str) -> bool:
@@ -159,27 +170,36 @@ def plot_speedup(table: pd.DataFrame, *, ax: "Axes | None" = None) -> "Axes":
     finite = table[ends].to_numpy(dtype=float)
     top = 3 * np.nanmax(finite[np.isfinite(finite)], initial=1.0)
     groups = split_groups(table.assign(**{name: table[name].clip(upper=top) for name in ends}))
-    for style, part in groups:
+    single = table["flops"].nunique() == 1
+    for i, (style, part) in enumerate(groups):
         rows = part.sort_values("flops")
-        if len(rows) == 1:
-            x = rows["flops"].to_numpy()
-            ax.vlines(x, rows["speedup_q5"], rows["speedup_q95"], color=style.color, lw=1.2)
-            ax.vlines(x, rows["speedup_q25"], rows["speedup_q75"], color=style.color, lw=4)
+        x = rows["flops"]
+        if single:
+            x = x * apart(table["flops"], i, len(groups))
+            draw_ranges(ax, x, rows, "speedup", color=style.color)
         else:
-            draw_band(ax, rows["flops"], rows, "speedup", color=style.color)
-        ax.plot(rows["flops"], rows["speedup_median"], color=style.color, marker=style.marker)
-    ax.axhline(1.0, color="#666666", linewidth=0.9, linestyle=":")
+            draw_band(ax, x, rows, "speedup", color=style.color)
+        edge = "white" if single else style.color  # upon a line of its own colour
+        looks: dict[str, Any] = {"marker": style.marker, "markeredgecolor": edge}
+        ax.plot(x, rows["speedup_median"], color=style.color, **looks)
+    ax.axhline(1.0, color=GREY, linewidth=0.9, linestyle=":")
     finish(ax, x="flops", y=f"compute of {b} at equal loss, over that of {a}", log_y=True)
     _label_factors(ax)
-    legend(ax, [style for style, _ in groups])
+    if single:
+        budget = float(table["flops"].iloc[0])
+        ax.set_xlim(budget / 2, budget * 2)
+        ticks_at(ax, [budget])
+    legend(ax, [s for s, _ in groups], bands=not single, more=range_keys() if single else ())
     return ax
 
 
 def _label_factors(ax: "Axes") -> None:
     """Plain numbers beside a log axis of factors near one, not powers of ten."""
-    from matplotlib.ticker import FuncFormatter, NullFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     low, high = ax.get_ylim()
+    if 5 * low <= high < 100 * low:
+        ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     plain = FuncFormatter(lambda value, _: f"{value:g}")
     ax.yaxis.set_major_formatter(plain)
     ax.yaxis.set_minor_formatter(plain if high < 5 * low else NullFormatter())

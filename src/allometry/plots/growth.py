@@ -15,6 +15,7 @@ from allometry.plots.style import (
     legend,
     legend_key,
     new_axes,
+    range_keys,
     require_columns,
     split_groups,
 )
@@ -214,10 +215,7 @@ def _interval_legend(ax: "Axes", groups: Sequence, *, published: bool = False) -
         legend_key(color=s.color, marker=s.marker, linestyle="none", label=s.label)
         for s, _ in groups
     ]
-    handles += [
-        legend_key(color=GREY, linewidth=4, label="50 % interval"),
-        legend_key(color=GREY, linewidth=1.2, label="90 % interval"),
-    ]
+    handles += range_keys()
     if groups:
         hollow: dict[str, Any] = {"marker": "o", "markerfacecolor": "white", "linestyle": "none"}
         handles.append(legend_key(color=GREY, label="beyond the largest run", **hollow))

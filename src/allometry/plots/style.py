@@ -1,10 +1,11 @@
 """How plots look: colours and markers of groups, bands, axes. No global style is touched."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from allometry.errors import InputError
@@ -24,6 +25,9 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 GREY = "#666666"
 BANDS = {"90 %": (0.18, "q5", "q95"), "50 %": (0.38, "q25", "q75")}
 """Opacity and interval ends of each band, the wider one first."""
+
+APART = 0.08
+"""Distance on a log axis, in e-folds, of groups whose points would lie upon each other."""
 
 FEW_DECADES = 3e3
 """Range of a log axis below which ticks are 1, 2 and 5 times powers of ten."""
@@ -124,6 +128,44 @@ def draw_band(
         )
 
 
+def draw_ranges(
+    ax: "Axes", x: npt.ArrayLike, table: pd.DataFrame, quantity: str, *, color: str
+) -> None:
+    """Intervals of single points: thin lines of 90 %, thick ones of 50 %."""
+    for width, low, high in ((1.2, "q5", "q95"), (4.0, "q25", "q75")):
+        ax.vlines(x, table[f"{quantity}_{low}"], table[f"{quantity}_{high}"], color=color, lw=width)
+
+
+def apart(x: pd.Series, group: int, groups: int) -> float:
+    """Factor by which a group's points move aside on a log axis, so that groups do not overlap."""
+    logs = np.log(np.unique(x.to_numpy(dtype=float)))
+    room = np.diff(logs).min() / (2 * groups) if len(logs) > 1 else np.inf
+    return float(np.exp(min(room, APART) * (group - (groups - 1) / 2)))
+
+
+def ticks_at(
+    ax: "Axes", places: Sequence[float], *, names: Mapping[float, str] | None = None
+) -> None:
+    """Ticks on the x axis at what was asked, and nowhere else."""
+    from matplotlib.ticker import NullLocator
+
+    ax.set_xticks(list(places), [(names or {}).get(p) or flops_text(p) for p in places])
+    ax.xaxis.set_minor_locator(NullLocator())
+
+
+def few_log_ticks(ax: "Axes") -> None:
+    """Numbers such as 2e9 on a log x axis of less than two decades, which has few powers of ten."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    low, high = ax.get_xlim()
+    if high > 100 * low:
+        return
+    subs = (1.0, 2.0, 5.0) if high > 6 * low else (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0)
+    ax.xaxis.set_major_locator(LogLocator(subs=subs))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: flops_text(value)))
+    ax.xaxis.set_minor_formatter(NullFormatter())
+
+
 def draw_line(
     ax: "Axes", table: pd.DataFrame, quantity: str, style: GroupStyle, *, x: str = "flops"
 ) -> None:
@@ -156,6 +198,14 @@ def legend_key(**look: Any) -> "Line2D":
     from matplotlib.lines import Line2D
 
     return Line2D([], [], **look)
+
+
+def range_keys() -> "list[Line2D]":
+    """Entries of a legend for what `draw_ranges` draws."""
+    return [
+        legend_key(color=GREY, linewidth=4, label="50 % interval"),
+        legend_key(color=GREY, linewidth=1.2, label="90 % interval"),
+    ]
 
 
 def legend(
