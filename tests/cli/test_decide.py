@@ -99,6 +99,34 @@ def test_break_even_lifetime_and_repeat_answer_in_json(fitted_file, tmp_path, ca
     assert "Muennighoff" in said
 
 
+def test_a_shape_of_sizes_that_are_given_is_refused_at_once(tmp_path, capsys):
+    for given in (["--curve"], ["--params", "1e9"]):
+        asked = ["regret", str(tmp_path / "no.nc"), "--flops", "1e20", "--buildable", *given]
+        assert main(asked) == 2
+        told = capsys.readouterr().err
+        assert told.startswith("error: --buildable: a shape is that of the size of least")
+        assert given[0] in told.splitlines()[1]
+
+
+def test_one_sentence_tells_of_all_rows_as_far_outside(fitted_file, capsys):
+    asked = ("regret", fitted_file, "--flops", 1e24, 1.1e24, "--curve", *ONE)
+    code, rows, _ = answer(capsys, *asked)
+    assert code == 0
+    assert len({row["reach"] for row in rows}) > 1
+    assert main([*map(str, asked)]) == 0
+    farthest = max(rows, key=lambda row: row["extrapolation_factor"])["reach"]
+    assert capsys.readouterr().err.splitlines() == [farthest]
+
+
+def test_a_demand_that_the_total_does_not_serve_is_said(fitted_file, capsys):
+    asked = ("lifetime", fitted_file, "--served", 1e12, 1e30, "--total-flops", 1e22, *ONE)
+    code, rows, said = answer(capsys, *asked)
+    assert code == 0
+    assert [row["probability_reachable"] for row in rows] == [1.0, 0.0]
+    assert said.count("warning") == 1
+    assert "xlstm/1024: to serve 1e+30 tokens costs more than 1e+22 FLOPs at every size" in said
+
+
 def test_a_loss_out_of_reach_is_said(fitted_file, capsys):
     asked = ("lifetime", fitted_file, "--served", 0, "--target-loss")
     code, rows, said = answer(capsys, *asked, 0.4)

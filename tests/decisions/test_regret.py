@@ -83,5 +83,23 @@ def test_levels_that_are_none_are_refused(bad):
 def test_bad_questions_are_one_clear_error(fitted):
     with pytest.raises(InputError, match="params: must be positive"):
         regret_curve(fitted, [BUDGET], params=[-1.0])
-    with pytest.raises(InputError, match="finer than the grid"):
-        least_regret(fitted, [BUDGET], within=1e-9)
+    with pytest.raises(InputError, match="finer than the grid") as error:
+        least_regret(fitted, [BUDGET], within=1e-14)
+    wider = error.value.hint.split()[-1].rstrip(".")
+    assert least_regret(fitted, [BUDGET], within=wider)["band_low_median"].notna().all()
+
+
+def test_a_level_finer_than_the_first_grid_has_a_narrow_band(fitted):
+    bands = [least_regret(fitted, [BUDGET], within=w) for w in ("0.1%", "0.001%")]
+    wide, narrow = (np.log(b["band_high_median"] / b["band_low_median"]) for b in bands)
+    # The valley is a parabola near its bottom: a hundredth of the level is a tenth of the width.
+    assert (narrow / wide).to_numpy() == pytest.approx(0.1, rel=0.25)
+
+
+def test_a_draw_whose_optimum_is_off_the_grid_widens_it(fitted, monkeypatch):
+    from allometry.decisions import grids
+
+    monkeypatch.setattr(grids, "FIRST_WIDTH", 1.0)
+    monkeypatch.setattr(grids, "WIDENINGS", 1)
+    found = least_regret(fitted, [BUDGET], within="0.0001%")
+    assert (found["band_low_q5"] < found["band_high_q95"]).all()

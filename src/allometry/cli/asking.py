@@ -130,15 +130,21 @@ def notes() -> Iterator[None]:
 def short(table: "pd.DataFrame") -> "pd.DataFrame":
     """The table a person reads: medians and 90 % ends; --json has all.
 
-    What its distances have meant in other studies is said on stderr, once each.
+    What its distances have meant in other studies is said on stderr: one sentence, of the farthest,
+    for all of which the same is known.
     """
     kept = [name for name in table.columns if not name.endswith(("_q25", "_q75", "reach"))]
     if "reach" in table:
         from allometry.inference.reach import far_outside
 
-        places = zip(table["extrapolation_factor"], table["distance_outside"], strict=True)
-        beyond = [far_outside(factor, aside) for factor, aside in places]
-        for sentence in table.loc[beyond, "reach"].drop_duplicates():
+        told: dict[str, tuple[float, float, str]] = {}
+        columns = (table[name] for name in ("extrapolation_factor", "distance_outside", "reach"))
+        for factor, aside, sentence in zip(*columns, strict=True):
+            known = sentence.partition(": ")[2]
+            place = (factor, aside) if factor > 1.0 else (0.0, aside)
+            if far_outside(factor, aside):
+                told[known] = max(told.get(known, (-1.0, 0.0, "")), (*place, sentence))
+        for *_, sentence in told.values():
             print(sentence, file=sys.stderr)
     if "unseen" in kept and not table["unseen"].any():
         kept.remove("unseen")

@@ -45,6 +45,8 @@ def regret_command(
 
     The regret of a size is its loss above the best that the budget can buy, draw by draw. Without
     further options: the size of least expected regret, and the band of sizes that are as good.
+    band_low and band_high are the ends, draw by draw, of the sizes that are within the level of the
+    best; safe_low and safe_high those of the sizes expected to be so (- if none is).
 
     Parameters
     ----------
@@ -71,10 +73,15 @@ def regret_command(
     """
     from allometry.decisions.buildable import buildable as snap
     from allometry.decisions.regret import least_regret, regret_curve
+    from allometry.errors import InputError
 
     check_picture(plot)
+    if buildable and (curve or params):
+        what = "a shape is that of the size of least expected regret, which is not asked for"
+        hint = f"Leave out {'--params' if params else '--curve'}, or --buildable."
+        raise InputError(what, where="--buildable", hint=hint)
     loaded = open_posterior(posterior)
-    if buildable and not (curve or params):
+    if buildable:
         check_shapes(loaded, groups)
     which, model = groups.which(), other_cost(loaded, cost)
     with notes():
@@ -82,7 +89,7 @@ def regret_command(
             table = regret_curve(loaded, flops, params=params, within=within, cost=model, **which)
         else:
             table = least_regret(loaded, flops, within=within, cost=model, **which)
-        if buildable and not (curve or params):
+        if buildable:
             table = snap(loaded, table, vocab_size=vocab_size, cost=model, **which)
         if plot:
             from allometry.plots.decisions import draw_regret
@@ -224,8 +231,7 @@ def lifetime_command(
             serving_context=serving_context,
             **groups.which(),
         )
-    if target_loss is not None:
-        _tell_unreached(table, list(loaded.record.by))
+    _tell_unreached(table, list(loaded.record.by))
     if buildable:
         with notes():
             table = nearest_shapes(table, vocab_size=vocab_size)
@@ -237,18 +243,38 @@ def lifetime_command(
 
 
 def _tell_unreached(table: "pd.DataFrame", by: list[str]) -> None:
-    """Say which groups a target loss is out of reach for, in some draws or in all."""
+    """Say which groups have no answer, in some draws or in all."""
     from allometry.cli.output import stderr
 
     named = table[by].astype(str).agg("/".join, axis=1) if by else table.index.map(lambda _: "all")
-    worst = table.assign(_name=named).groupby("_name", sort=False)["probability_reachable"].min()
-    target = table["target_loss"].iloc[0]
-    for name, share in worst[worst < 1.0].items():
-        text = f"a loss of {target:g} is reached in {share:.0%} of the draws of {name}, and the "
-        text += "intervals are of those"
-        if not share:
-            text = f"no draw of {name} reaches a loss of {target:g}: give a higher --target-loss"
+    table = table.assign(_name=named)
+    texts = []
+    if "target_loss" in table:
+        target = table["target_loss"].iloc[0]
+        worst = table.groupby("_name", sort=False)["probability_reachable"].min()
+        for name, share in worst[worst < 1.0].items():
+            text = f"a loss of {target:g} is reached in {_share_words(share)} of the draws of "
+            text += f"{name}, and the intervals are of those"
+            if not share:
+                text = f"no draw of {name} reaches a loss of {target:g}: give a higher "
+                text += "--target-loss"
+            texts.append(text)
+    else:
+        total = table["total_flops"].iloc[0]
+        never = table[table["probability_reachable"] == 0]
+        for name, least in never.groupby("_name", sort=False)["served_tokens"].min().items():
+            text = f"{name}: to serve {least:g} tokens costs more than {total:g} FLOPs at every "
+            text += "size: give higher --total-flops"
+            texts.append(text)
+    for text in texts:
         stderr.print(f"warning: {text}", soft_wrap=True, markup=False, highlight=False)
+
+
+def _share_words(share: float) -> str:
+    """A share of draws in whole percents, which is neither none nor all of them."""
+    if share < 0.005:
+        return "under 1 %"
+    return "over 99 %" if share > 0.995 else f"{100 * share:.0f} %"
 
 
 def repeat_command(

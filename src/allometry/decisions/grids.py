@@ -66,6 +66,8 @@ def valley(
     params: Floats | None = None,
     tokens: Floats | None = None,
     above: float = 0.0,
+    points: int = POINTS,
+    share: float = 0.98,
 ) -> Valley:
     """The valley of a group at a budget.
 
@@ -82,6 +84,10 @@ def valley(
         What the budget buys each of these sizes, where that is known better than by the cost model.
     above : float
         The grid is widened until 99 % of draws have this relative regret at both of its ends.
+    points : int
+        Sizes of the grid.
+    share : float
+        Draws whose optimum the grid holds before it is widened, the middle ones.
     """
     at = np.array([group])
     cost = posterior.record.cost
@@ -102,10 +108,10 @@ def valley(
 
     if params is not None:
         return along(np.asarray(params, dtype=np.float64))
-    low, high = np.quantile(best[:, 0], [0.01, 0.99])
+    low, high = np.quantile(best[:, 0], [(1 - share) / 2, (1 + share) / 2])
     width = FIRST_WIDTH
     for _ in range(WIDENINGS):
-        found = along(np.geomspace(low / width, high * width, POINTS))
+        found = along(np.geomspace(low / width, high * width, points))
         ends = np.expm1(found.log_loss[:, [0, -1]] - best_log_loss)
         if (ends > above).mean(axis=0).min() > 0.99:
             break

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from allometry.accounting import CostModel
 from allometry.decisions.asking import Which, ask, group_columns
-from allometry.decisions.grids import Valley, band, least, valley
+from allometry.decisions.grids import POINTS, Valley, band, least, valley
 from allometry.decisions.outlook import reach_columns
 from allometry.decisions.questions import (
     Level,
@@ -28,6 +28,13 @@ from allometry.inference import Posterior, interval_columns
 
 WITHIN = Level(value=0.1, percent=True)
 """Default of the flat band: a tenth of a percent of loss, less than two seeds differ by."""
+
+
+GRIDS = ((POINTS, 0.98), (2 * POINTS, 1.0), (10 * POINTS, 1.0), (50 * POINTS, 1.0))
+"""Points of grids for the ends of a band, and the share of draws whose optimum they hold.
+
+The first is taken on which every draw keeps the level.
+"""
 
 
 def regret_curve(
@@ -124,7 +131,11 @@ def least_regret(
     posterior, groups = ask(posterior, cost=cost, **which)
     labels, index, spent = cross(posterior, groups, budgets)
     found = pd.DataFrame(
-        [_flat_band(v, level) for _, _, v in _valleys(posterior, groups, budgets, level)]
+        [
+            _flat_band(_fine_valley(posterior, group, budget, level), level)
+            for group in groups
+            for budget in map(float, budgets)
+        ]
     )
     sizes = (found[name].to_numpy() for name in ("params", "tokens"))
     reach = pd.DataFrame(reach_columns(posterior, index, spent, *sizes))
@@ -138,9 +149,6 @@ def _flat_band(found: Valley, level: Level) -> dict[str, float]:
     curve = relative if level.percent else regret
     best, lowest = (float(x[0]) for x in least(regret.mean(axis=0)[None], log_n))
     ends = band(curve, level.amount, log_n)
-    if not (np.isfinite(ends[0]).all() and np.isfinite(ends[1]).all()):
-        hint = "Ask for a wider one, such as 0.01%."
-        raise InputError("the level is finer than the grid of sizes", where="within", hint=hint)
     safe = band(curve.mean(axis=0)[None], level.amount, log_n)
     return {
         "params": np.exp(best),
@@ -162,8 +170,28 @@ def _valleys(
     sizes: np.ndarray | None = None,
 ) -> Iterator[tuple[int, float, Valley]]:
     """Each group and budget with its valley, one after the other: together they fill a memory."""
-    # Four times the level in loss, whatever its unit: the band's ends are inside the grid.
-    above = 4 * (level.amount if level.percent else level.amount / posterior.record.scale.loss)
+    above = _above(posterior, level)
     for group in groups:
         for budget in map(float, budgets):
             yield group, budget, valley(posterior, group, budget, params=sizes, above=above)
+
+
+def _above(posterior: Posterior, level: Level) -> float:
+    """Four times the level in loss, whatever its unit: the band's ends are inside the grid."""
+    return 4 * (level.amount if level.percent else level.amount / posterior.record.scale.loss)
+
+
+def _fine_valley(posterior: Posterior, group: int, budget: float, level: Level) -> Valley:
+    """A valley in which every draw has sizes within the level of its best."""
+    above = _above(posterior, level)
+    for points, share in GRIDS:
+        found = valley(posterior, group, budget, above=above, points=points, share=share)
+        relative = found.relative_regret
+        lowest = (relative if level.percent else found.in_loss(relative)).min(axis=1)
+        if (lowest <= level.amount).all():
+            return found
+    need = float(lowest.max())
+    need = 2 * (100 * need if level.percent else need)
+    wider = f"{float(f'{need:.1g}'):g}{'%' if level.percent else ''}"
+    hint = f"Ask for a wider one, such as {wider}."
+    raise InputError("the level is finer than the grid of sizes", where="within", hint=hint)
