@@ -1,12 +1,13 @@
 """What a prior is worth to a new study of a few runs, on runs that it has not seen.
 
-    python benchmarks/prior_worth.py --work FOLDER [--studies chinchilla farseer ...] [--repeats 2]
+    python benchmarks/prior_worth.py --work FOLDER --tables TABLES [--designs spread near]
 
 Each public study is left out: the typical law is made of the others (posteriors as
 ``make_prior_library.py`` keeps them in FOLDER), a few runs (--sizes) of one of its groups with at
 most a tenth of its largest compute are fitted, and the larger runs of the group are predicted, as
-is what a fit to all of its runs says of N*. The fits (--arms), from least to most that other
-studies told them:
+is what a fit to all of its runs says of the best size and its loss. The few runs are spread over
+all params and tokens, or (near) over those within a factor of five of 20 tokens a param, as isoflop
+sweeps lie. The fits (--arms), from least to most that other studies told them:
 
 practice    the additive law by least squares on a Huber loss, with bootstrap intervals
 vague       the default law, with every prior scale three times the default one and a discrepancy
@@ -14,7 +15,7 @@ vague       the default law, with every prior scale three times the default one 
 default     the default priors, and a discrepancy as large as public studies have it
 typical     the typical law of the other studies besides
 placed      the same, half of the runs chosen by ``design_runs`` after a fit to the other half, for
-            the loss at the group's largest compute and for no more compute
+            the loss at the group's largest compute, all of them for what the design's first 16 cost
 same-study  instead, the prediction of the other groups of the same study, where it has some
 lab-noise   the typical law, with the noise of the other groups of the same study, where it has some
 own-noise   the typical law, told how much all of the study's own runs scatter (to a fifth)
@@ -30,13 +31,24 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from make_prior_library import STUDIES, UNITS, posterior_of, study_runs
-from prior_worth_report import ORDER, report
-from small_studies import MOST_DESIGN, Group, design, groups_of, reference_of, score, score_practice
+from prior_worth_report import MANY, ORDER, report
+from public_studies import UNITS, PublicStudies
+from small_studies import (
+    DESIGNS,
+    GROUPS,
+    MOST_DESIGN,
+    Group,
+    design,
+    groups_of,
+    reference_of,
+    score,
+    score_practice,
+)
 
 from allometry.cli.runtime import prepare_jax
 from allometry.criticism.baseline import huber_fit
@@ -95,15 +107,15 @@ def vague_drift() -> Drift:
 class Library:
     """Posteriors of the public studies, and what they leave for one of them that is left out."""
 
-    work: Path
+    studies: PublicStudies
 
     def typical(self, left_out: str) -> PriorFile:
         """The typical law of the other studies."""
-        return _typical(self.work, left_out)
+        return _typical(self.studies, left_out)
 
     def own_noise(self, study: str) -> PriorFile:
         """The typical law of the other studies, with the noise of all runs of this one."""
-        typical, own = self.typical(study), summarise_study(posterior_of(study, self.work))
+        typical, own = self.typical(study), summarise_study(self.studies.posterior(study))
         noise = len(typical.quantities) - len(NOISE_QUANTITIES)
         centre, scale = typical.mixture.mean, np.ones(len(typical.quantities))
         centre[noise:] = own.mean[noise:]
@@ -118,12 +130,12 @@ class Library:
 
     def same_study(self, group: Group) -> PriorFile | None:
         """The prediction that the other groups of its study make for a group."""
-        if len(posterior_of(group.study, self.work).groups) == 1:
+        if len(self.studies.posterior(group.study).groups) == 1:
             return None
         name = f"{group.study} without {group.own.replace('/', ' ')}"
-        path = self.work / f"{name}.nc"
+        path = self.studies.work / f"{name}.nc"
         if not path.exists():
-            runs = study_runs(group.study)
+            runs = self.studies.runs(group.study)
             grouping = group_runs(runs.table, runs.by or None)
             others = np.asarray(grouping.names)[grouping.index] != group.own
             fit(runs.table[others].reset_index(drop=True), by=runs.by, library=False).save(path)
@@ -138,8 +150,8 @@ class Library:
 
 
 @cache
-def _typical(work: Path, left_out: str) -> PriorFile:
-    others = [posterior_of(name, work) for name in STUDIES if name != left_out]
+def _typical(studies: PublicStudies, left_out: str) -> PriorFile:
+    others = [studies.posterior(name) for name in studies.names if name != left_out]
     return typical_prior(others, summaries=[summarise_study(posterior) for posterior in others])
 
 
@@ -152,13 +164,16 @@ def moved(prior: PriorFile, centre: np.ndarray, scale: np.ndarray) -> PriorFile:
 
 
 def placed(group: Group, spread: pd.DataFrame, n: int, prior: PriorFile) -> pd.DataFrame:
-    """The first half of a design, and what is to be run next of those that it would go on with."""
+    """The first half of a design, and what is to be run next of those that it would go on with.
+
+    Fewer runs may be larger ones: together they cost what `MANY` of the design do.
+    """
     known, rest = spread[: n // 2], spread[n // 2 :].reset_index(drop=True)
     posterior = fit(known, by=(), prior=[prior], library=False, sampler=SAMPLER)
     missing = n - len(known)
     found = design_runs(
         posterior,
-        float((6.0 * rest["params"] * rest["tokens"])[:missing].sum()),
+        float((6.0 * rest["params"] * rest["tokens"])[: MANY - len(known)].sum()),
         "loss",
         at=float(group.budgets[2]),
         candidates=rest[["params", "tokens"]].assign(group="all"),
@@ -173,10 +188,12 @@ def placed(group: Group, spread: pd.DataFrame, n: int, prior: PriorFile) -> pd.D
     return pd.concat([known, picked], ignore_index=True)
 
 
-def scored(group: Group, arm: str, n: int, repeat: int, library: Library) -> Scores | None:
+def scored(
+    group: Group, kind: str, arm: str, n: int, repeat: int, library: Library
+) -> Scores | None:
     """Scores of one small study; None if the group has too few runs, or no such prior."""
-    chosen = design(group.small, MOST_DESIGN, np.random.default_rng([17, repeat]))
-    if n > len(chosen) or (arm == "vague" and n < LEAST_VAGUE):
+    chosen = design(group.small, MOST_DESIGN, np.random.default_rng([17, repeat]), kind=kind)
+    if n > len(chosen) or (arm == "vague" and n < LEAST_VAGUE) or (arm == "placed" and n >= MANY):
         return None
     reference = reference_of(group, SAMPLER)
     began = time.process_time()
@@ -226,28 +243,28 @@ def scored(group: Group, arm: str, n: int, repeat: int, library: Library) -> Sco
 
 def score_all(
     groups: list[Group],
+    kinds: list[str],
     arms: list[str],
     sizes: list[int],
     repeats: int,
     kept: Path,
-    score_one: Callable[[Group, str, int, int], Scores | None],
+    score_one: Callable[[Group, str, str, int, int], Scores | None],
 ) -> pd.DataFrame:
     """Scores of every fit that is asked for; those of fits that are kept are read."""
     rows = [json.loads(line) for line in kept.read_text().splitlines()] if kept.exists() else []
-    done = {(row["group"], row["arm"], row["runs"], row["repeat"]) for row in rows}
-    for repeat in range(repeats):
-        for arm in arms:
-            for group in groups:
-                for n in sizes:
-                    if (group.name, arm, n, repeat) in done:
-                        continue
-                    found = score_one(group, arm, n, repeat)
-                    if found is None:
-                        continue
-                    row = {"group": group.name, "arm": arm, "runs": n, "repeat": repeat, **found}
-                    rows.append(row)
-                    with kept.open("a") as file:
-                        file.write(json.dumps(row) + "\n")
+    names = ("design", "repeat", "arm", "group", "runs")
+    done = {tuple(row[name] for name in names) for row in rows}
+    for kind, repeat, arm, group, n in product(kinds, range(repeats), arms, groups, sizes):
+        case = (kind, repeat, arm, group.name, n)
+        if case in done:
+            continue
+        found = score_one(group, kind, arm, n, repeat)
+        if found is None:
+            continue
+        row = dict(zip(names, case, strict=True)) | found
+        rows.append(row)
+        with kept.open("a") as file:
+            file.write(json.dumps(row) + "\n")
     return pd.DataFrame(rows)
 
 
@@ -255,25 +272,32 @@ def main() -> None:
     """Leave each study out, fit, print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--studies", nargs="*", default=STUDIES)
+    parser.add_argument("--tables", type=Path, help="tables of the studies outside the registry")
+    parser.add_argument("--studies", nargs="*", help="whose groups are tried (default: all)")
+    parser.add_argument("--designs", nargs="*", default=DESIGNS, choices=DESIGNS)
     parser.add_argument("--arms", nargs="*", default=ORDER, choices=ORDER)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--sizes", nargs="*", type=int, default=SIZES)
     options = parser.parse_args()
     prepare_jax()
-    library = Library(work=options.work)
+    studies = PublicStudies(work=options.work, tables=options.tables)
+    library = Library(studies=studies)
+    tried = options.studies or [name for name in studies.names if name in GROUPS]
     table = score_all(
-        [group for name in options.studies for group in groups_of(name)],
+        [group for name in tried for group in groups_of(studies, name)],
+        list(options.designs),
         list(options.arms),
         list(options.sizes),
         options.repeats,
         options.work / "worth.jsonl",
-        lambda group, arm, n, repeat: scored(group, arm, n, repeat, library),
+        lambda group, kind, arm, n, repeat: scored(group, kind, arm, n, repeat, library),
     )
-    report(table)
+    for kind, part in table.groupby("design", sort=False):
+        print(f"\n# Design: {kind}")
+        report(part)
     print("\nExponent of N* by study: what few runs would have to be told")
-    for name in STUDIES:
-        growth = posterior_of(name, options.work).growth_law(force=True)
+    for name in studies.names:
+        growth = studies.posterior(name).growth_law(force=True)
         medians = growth["params_exponent_median"]
         print(f"{name}: {', '.join(f'{value:.2f}' for value in medians)}")
 

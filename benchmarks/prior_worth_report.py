@@ -22,8 +22,8 @@ ORDER = (
 )
 WITHOUT = ORDER[:3]
 """Fits that import nothing."""
-NAMES = {"run": "new run", "exponent": "exponent of N*", "optimum": "N*"}
-WIDTHS = ["law_width", *(f"{asked}_width_90" for asked in ASKED)]
+NAMES = {"run": "new run", "loss": "best loss", "exponent": "exponent of N*", "optimum": "N*"}
+WIDTHS = [f"{asked}_width_90" for asked in ASKED]
 CRPS = [f"{asked}_crps" for asked in ASKED]
 COVERED = [f"{asked}_covered_{level}" for asked in ASKED for level in LEVELS]
 
@@ -59,14 +59,14 @@ def print_head(*cells: str) -> None:
 
 def print_averages(by_group: pd.DataFrame, arms: Iterable[str]) -> None:
     """A row a fit: widths and CRPS as geometric means over groups, coverage as means."""
-    print("\nOver groups: 90 % widths (run: % of loss; N*: e-folds), 50, 80, 90 % coverage, CRPS")
+    print("\nOver groups: 90 % widths (losses: %; N*: e-folds), 50, 80, 90 % coverage, CRPS")
     head = [f"{NAMES[asked]}: {what}" for asked in ASKED for what in ("width", "covered", "CRPS")]
-    print_head("fit", "law: width", *head)
+    print_head("fit", *head)
     for arm in arms:
         part = by_group.xs(arm, level="arm")
         for runs in sorted(part.index.unique("runs")):
             these = part.xs(runs, level="runs")
-            cells = [f"{_geometric(these['law_width']):.2f}"]
+            cells: list[str] = []
             for asked in ASKED:
                 covered = (these[f"{asked}_covered_{level}"].mean() for level in LEVELS)
                 cells.append(f"{_geometric(these[f'{asked}_width_90']):.2f}")
@@ -79,10 +79,10 @@ def print_averages(by_group: pd.DataFrame, arms: Iterable[str]) -> None:
 def print_ratios(by_group: pd.DataFrame, arm: str, others: Iterable[str]) -> None:
     """Widths of few runs with a prior over those of many without, by group."""
     print(f"\n{FEW} runs, {arm}: 90 % widths over those of {MANY} runs")
-    few = by_group.xs((arm, FEW), level=("arm", "runs"))[WIDTHS[1:]]
+    few = by_group.xs((arm, FEW), level=("arm", "runs"))[WIDTHS]
     parts: dict[str, pd.Series[float]] = {}
     for other in others:
-        ratio = (few / by_group.xs((other, MANY), level=("arm", "runs"))[WIDTHS[1:]]).dropna()
+        ratio = (few / by_group.xs((other, MANY), level=("arm", "runs"))[WIDTHS]).dropna()
         parts |= {f"{other}: {NAMES[a]}": ratio[f"{a}_width_90"] for a in ASKED}
     table = pd.DataFrame(parts)
     print_head("left out", *table.columns)

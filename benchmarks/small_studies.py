@@ -6,15 +6,13 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from make_prior_library import study_runs
+from public_studies import PublicStudies
 
 from allometry.criticism.baseline import HuberFit, additive_log_loss
 from allometry.criticism.scores import covered, crps, width
 from allometry.decisions.optimum import optimum
-from allometry.decisions.outlook import law_draws
 from allometry.decisions.prediction import predict_draws
 from allometry.inference import Posterior, Sampler, fit, group_runs
-from allometry.inference.evaluate import log_loss_at
 
 Array = npt.NDArray[np.float64]
 
@@ -24,7 +22,13 @@ GROUPS = {
     "overtraining": ["c4_original", "rpj"],
     "xlstm": ["transformer/8192", "xlstm/8192"],
     "repetition": ["all"],
+    "llama3": ["all"],
+    "marin": ["transformer-nemotron", "transformer-comma"],
+    "misfitting": ["all"],
+    "openeuro": ["all"],
 }
+"""Groups with runs enough for small studies, of those that are fitted as one study at most two."""
+
 CUTOFF = 0.1
 """Runs to fit have at most this share of the group's largest compute."""
 
@@ -34,8 +38,15 @@ MOST_DESIGN = 64
 
 COLUMNS = ["params", "tokens", "loss"]
 LEVELS = (50, 80, 90)
-ASKED = ("run", "exponent", "optimum")
-"""A new run of the larger ones; the exponent of N*; log N* at the group's largest compute."""
+ASKED = ("run", "loss", "exponent", "optimum")
+"""A new run of the larger ones; log loss at the best size for the group's largest compute; the
+exponent of N*; log N* at that compute."""
+
+NEAR = 20.0, 5.0
+"""Tokens a param about which isoflop sweeps lie, and the factor either way."""
+
+DESIGNS = ("spread", "near")
+"""Runs spread over all params and tokens, or over those near `NEAR`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -65,15 +76,16 @@ class Group:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Reference:
-    """What all runs of a group tell: median and sd of the exponent of N* and of log N*."""
+    """What all runs of a group tell of the numbers that are asked for: median and sd."""
 
+    loss: tuple[float, float]
     exponent: tuple[float, float]
     optimum: tuple[float, float]
 
 
-def groups_of(name: str) -> list[Group]:
-    """The groups of a public table, cut at a tenth of their largest compute."""
-    runs = study_runs(name)
+def groups_of(studies: PublicStudies, name: str) -> list[Group]:
+    """The groups of a public study, cut at a tenth of their largest compute."""
+    runs = studies.runs(name)
     grouping = group_runs(runs.table, runs.by or None)
     found = []
     for wanted in GROUPS[name]:
@@ -91,8 +103,14 @@ def groups_of(name: str) -> list[Group]:
     return found
 
 
-def design(table: pd.DataFrame, n: int, rng: np.random.Generator) -> pd.DataFrame:
+def design(
+    table: pd.DataFrame, n: int, rng: np.random.Generator, *, kind: str = "spread"
+) -> pd.DataFrame:
     """So many runs spread over params and tokens: each is the farthest from those before it."""
+    if kind == "near":
+        ratio, factor = NEAR
+        away = np.abs(np.log(table["tokens"] / table["params"] / ratio))
+        table = table[away <= np.log(factor)].reset_index(drop=True)
     x = np.log(table[["params", "tokens"]].to_numpy(dtype=float))
     x = (x - x.mean(axis=0)) / x.std(axis=0) + 0.05 * rng.normal(size=x.shape)
     order = [int(rng.integers(len(x)))]
@@ -108,21 +126,21 @@ def reference_of(group: Group, sampler: Sampler) -> Reference:
     drawn = _sizes(
         fit(group.every.reset_index(drop=True), by=(), library=False, sampler=sampler), group
     )
-    return Reference(
-        exponent=(float(np.median(drawn["exponent"])), float(drawn["exponent"].std())),
-        optimum=(float(np.median(drawn["optimum"])), float(drawn["optimum"].std())),
-    )
+    told = {name: (float(np.median(x)), float(x.std())) for name, x in drawn.items()}
+    return Reference(**told)
 
 
 def _sizes(posterior: Posterior, group: Group) -> dict[str, Array]:
-    """Draws of the exponent of N* and of log N* at the group's largest compute."""
+    """Draws of the exponent of N*, and of log N* and log loss there at the largest compute."""
     index = np.zeros(3, dtype=np.int64)
-    return _growth(np.log(optimum(posterior, index, group.budgets)[0]), group)
+    params, _, log_loss = optimum(posterior, index, group.budgets)
+    return _growth(np.log(params), log_loss, group)
 
 
-def _growth(log_params: Array, group: Group) -> dict[str, Array]:
+def _growth(log_params: Array, log_loss: Array, group: Group) -> dict[str, Array]:
     low, high = np.log(group.span)
     return {
+        "loss": 100 * log_loss[:, 2],
         "exponent": (log_params[:, 1] - log_params[:, 0]) / (high - low),
         "optimum": log_params[:, 2],
     }
@@ -132,10 +150,7 @@ def score(posterior: Posterior, group: Group, reference: Reference) -> dict[str,
     """Widths, coverage, CRPS and error of what a posterior says of a group's larger runs."""
     test = group.large
     _, run = predict_draws(posterior, test.assign(group="all"))
-    points = (test[name].to_numpy(dtype=float) for name in ("params", "tokens"))
-    index = np.zeros(len(test), dtype=np.int64)
-    law = log_loss_at(law_draws(posterior, index), *points)[0]
-    return _scores(np.log(run), law, _sizes(posterior, group), test, reference)
+    return _scores(np.log(run), _sizes(posterior, group), test, reference)
 
 
 def score_practice(
@@ -145,27 +160,30 @@ def score_practice(
     test = group.large
     params, tokens = (test[name].to_numpy(dtype=float) for name in ("params", "tokens"))
     _, run = found.predict_draws(params, tokens, rng)
-    law = additive_log_loss(found.bootstrap.T[:, :, None], np.log(params), np.log(tokens))
-    sizes = np.stack([_additive_optimum(found.bootstrap, flops) for flops in group.budgets], axis=1)
-    return _scores(run, law, _growth(sizes, group), test, reference)
+    optima = [_additive_optimum(found.bootstrap, flops) for flops in group.budgets]
+    log_params, log_loss = np.stack(optima, axis=2)
+    return _scores(run, _growth(log_params, log_loss, group), test, reference)
 
 
 def _additive_optimum(theta: Array, flops: float) -> Array:
-    """Optimum log N of additive laws (law, 5) at C = 6 N D, within nine e-folds of N = D."""
+    """Optimum log N and log loss of additive laws (law, 5) at C = 6 N D, as (2, law).
+
+    Within nine e-folds of N = D.
+    """
     log_params = np.linspace(-9.0, 9.0, 2001) + 0.5 * np.log(flops / 6)
     log_loss = additive_log_loss(theta.T[:, :, None], log_params, np.log(flops / 6) - log_params)
-    return np.asarray(log_params[np.argmin(log_loss, axis=1)])
+    return np.stack([log_params[np.argmin(log_loss, axis=1)], log_loss.min(axis=1)])
 
 
 def _scores(
-    run: Array, law: Array, sizes: dict[str, Array], test: pd.DataFrame, reference: Reference
+    run: Array, sizes: dict[str, Array], test: pd.DataFrame, reference: Reference
 ) -> dict[str, float]:
     observed = np.log(test["loss"].to_numpy(dtype=float))
     drawn = {"run": (100 * run, 100 * observed, 0.0)}
-    for name in ("exponent", "optimum"):
+    for name in ASKED[1:]:
         centre, sd = getattr(reference, name)
         drawn[name] = (sizes[name][:, None], np.array([centre]), sd)
-    found = {"law_width": 100 * float(width(law, 0.9).mean())}
+    found = {}
     for name, (draws, truth, sd) in drawn.items():
         found[f"{name}_crps"] = float(crps(draws, truth).mean())
         # What all runs of a group tell is known up to a spread of its own.
