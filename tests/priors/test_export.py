@@ -144,3 +144,32 @@ def test_every_bundled_prior_reads_and_says_where_it_comes_from(capsys):
 def test_a_file_saved_is_the_file_read(study, tmp_path):
     file = as_prior(study)
     assert read_prior(file.save(tmp_path / "p.json")).to_document() == file.to_document()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        (["--bytes-per-token", "-1"], "--bytes-per-token"),
+        (["--discount", "0"], "--discount"),
+        (["--name", "a*b"], "name must be 1 to 100 letters"),
+        (["--tokenizer", "x" * 30_000], "30000 characters"),
+    ],
+    ids=lambda part: part[0] if isinstance(part, list) else "",
+)
+def test_no_prior_is_exported_that_nobody_could_read(wrong, told, study_file, tmp_path, capsys):
+    prior = tmp_path / "p.json"
+    assert main(["prior", "export", str(study_file), "-o", str(prior), *wrong]) == 2
+    said = capsys.readouterr().err
+    assert told in said
+    assert "Traceback" not in said
+    assert not prior.exists()
+
+
+def test_an_architecture_that_was_never_run_is_told(study_file, tmp_path, capsys):
+    asked = ["prior", "export", str(study_file), "-o", str(tmp_path / "p.json"), "--architecture"]
+    assert main([*asked, "mamba"]) == 0
+    told = capsys.readouterr().err
+    assert "note: mamba was never run: a group of it is predicted from " in told
+    known = told.split("predicted from ")[1].split(",")[0].strip()
+    assert main([*asked, known]) == 0
+    assert "never run" not in capsys.readouterr().err

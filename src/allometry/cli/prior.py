@@ -4,12 +4,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
+from cyclopts.validators import Number
 
 from allometry.cli.asking import Seed
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from allometry.inference import Posterior
     from allometry.priors import PriorFile
 
 
@@ -18,12 +20,12 @@ def export_command(
     *,
     output: Annotated[Path, Parameter(name=["--output", "-o"])],
     kind: Literal["new-group", "groups"] = "new-group",
-    discount: float = 1.0,
+    discount: Annotated[float, Parameter(validator=Number(gt=0, lte=1))] = 1.0,
     architecture: str | None = None,
     context_length: float | None = None,
     name: str = "",
     tokenizer: str = "",
-    bytes_per_token: float | None = None,
+    bytes_per_token: Annotated[float | None, Parameter(validator=Number(gt=0, lte=1000))] = None,
     params: Literal["with embeddings", "without embeddings", "unknown"] = "with embeddings",
     plot: Path | None = None,
     seed: Seed = 0,
@@ -67,8 +69,8 @@ def export_command(
     json
         Print the prior as one JSON document.
     """
-    from allometry.cli.asking import check_output, check_picture
-    from allometry.cli.output import emit
+    from allometry.cli.asking import check_output, check_picture, write_picture
+    from allometry.cli.output import emit, stderr
     from allometry.cli.runtime import prepare_jax, stages
     from allometry.inference import Posterior
     from allometry.priors import Units, as_prior
@@ -77,6 +79,9 @@ def export_command(
     check_picture(plot)
     prepare_jax()
     found = Posterior.load(posterior)
+    if architecture and (known := _other_names(found, architecture)):
+        text = f"note: {architecture} was never run: a group of it is predicted from {known}"
+        stderr.print(text, soft_wrap=True, markup=False, highlight=False)
     units = Units(
         params=params,
         loss=found.record.loss_unit,
@@ -99,13 +104,23 @@ def export_command(
         file.save(output)
         if plot is not None:
             from allometry.plots.priors import plot_overlay
-            from allometry.plots.writing import save_figure
             from allometry.priors.tables import overlay_table
 
             bar("drawing", 0, 0)
-            save_figure(plot_overlay(overlay_table(found, file, seed=seed)), plot)
+            figure = plot_overlay(overlay_table(found, file, seed=seed))
+    if plot is not None:
+        write_picture(figure, plot)
     emit(file.to_document() if json else _short(file, output), as_json=json)
     return 0
+
+
+def _other_names(posterior: "Posterior", architecture: str) -> str:
+    """The architectures that were run, if this is none of them."""
+    groups = posterior.groups
+    if "architecture" not in groups:
+        return ""
+    names = groups["architecture"].astype(str).unique()
+    return "" if architecture in names else ", ".join(names)
 
 
 def list_command(*, json: bool = False) -> int:

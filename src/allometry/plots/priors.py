@@ -54,12 +54,14 @@ def plot_overlay(table: pd.DataFrame) -> "Figure":
     ----------
     table : DataFrame
         ``quantity, group, value, draws, mixture``, as `allometry.priors.overlay_table` gives; the
-        first 24 marginals are drawn.
+        first 24 marginals are drawn, and it is said how many there are.
     """
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import MaxNLocator
 
     require_columns(table, ["quantity", "group", "value", "draws", "mixture"], plot="overlay")
-    parts = list(table.groupby(["quantity", "group"], sort=False))[:MOST_PANELS]
+    every = list(table.groupby(["quantity", "group"], sort=False))
+    parts = every[:MOST_PANELS]
     rows = -(-len(parts) // COLUMNS)
     figure, axes = plt.subplots(
         rows,
@@ -77,13 +79,17 @@ def plot_overlay(table: pd.DataFrame) -> "Figure":
         label = QUANTITY_LABELS.get(str(quantity), str(quantity))
         ax.set_xlabel(f"{label}\n{group}" if group else label, fontsize="small")
         ax.set_yticks([])
+        ax.xaxis.set_major_locator(MaxNLocator(nbins=4))  # of numbers as long as -2.975
         ax.tick_params(labelsize="small")
         ax.spines[["top", "right", "left"]].set_visible(False)
     handles = [
         legend_key(color=GREY, alpha=0.35, linewidth=8, label="draws of the posterior"),
         legend_key(color=OKABE_ITO[0], linewidth=1.6, label="prior file"),
     ]
-    figure.legend(handles=handles, loc="outside upper center", ncols=2, frameon=False)
+    if len(every) > len(parts):
+        few = f"{len(parts)} of {len(every)} quantities"
+        handles.append(legend_key(ls="none", label=few))
+    figure.legend(handles=handles, loc="outside upper center", ncols=3, frameon=False)
     return figure
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from allometry.errors import InputError
 from allometry.files import writing
 from allometry.laws import Law, Scale
 from allometry.priors.mixture import Mixture
@@ -190,11 +191,18 @@ class PriorFile:
         Raises
         ------
         InputError
-            If it cannot be written.
+            If it cannot be written, or nobody could read it: its name or its units break a rule.
         """
-        target = Path(path)
+        from allometry.priors.reading import parse_prior
+
+        target, text = Path(path), document_text(self.to_document())
+        try:
+            parse_prior(text, source=str(target))
+        except InputError as error:
+            hint = "Give other ones (--name, --tokenizer, --bytes-per-token; name=, units=)."
+            raise InputError(error.what, where=error.where, hint=hint) from error
         with writing(target) as partial:
-            partial.write_text(document_text(self.to_document()), encoding="utf-8")
+            partial.write_text(text, encoding="utf-8")
         return target
 
 

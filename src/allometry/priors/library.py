@@ -33,7 +33,10 @@ def library_prior(name: str) -> PriorFile:
     names = library_names()
     if name not in names:
         what = f"no bundled prior {name!r}; there are {', '.join(names) or 'none'}"
-        raise InputError(what, where="prior", hint="See allometry prior list.")
+        hint = "See allometry prior list."
+        if ":" in name:
+            hint += " What may follow a colon is law, noise or drift, or several with commas."
+        raise InputError(what, where="prior", hint=hint)
     entry = resources.files("allometry.priors").joinpath(FOLDER, f"{name}.json")
     return parse_prior(entry.read_text(encoding="utf-8"), source=name)
 
