@@ -1,14 +1,18 @@
 """The verdict on chains: its reasons, and advice that is not given twice."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from allometry.inference.convergence import (
     LOOSE_RHAT,
     MAX_RHAT,
     MIN_ESS,
+    Convergence,
+    doubted_mode,
+    fallen_through,
     judge,
     judge_published,
-    lonely_mode,
     loose_published,
     worst_published,
 )
@@ -38,11 +42,34 @@ def test_a_mode_that_one_start_alone_reached_is_told_of_a_fit_that_converged():
     for gaps, told in (([0.0, 30.0, 40.0, 50.0], True), ([0.0, 0.01, 40.0, 50.0], False)):
         found = judge(draws=draws, log_posteriors=-np.array(gaps), **quiet)
         assert found.converged
-        assert bool(lonely_mode(found)) is told
-    (text,) = lonely_mode(judge(draws=draws, log_posteriors=np.array([0.0, -3.0]), **quiet))
+        assert bool(doubted_mode(found, -np.array(gaps))) is told
+    two = np.array([0.0, -3.0])
+    (text,) = doubted_mode(judge(draws=draws, log_posteriors=two, **quiet), two)
     assert text.startswith("1 of 2 starts reached the best mode")
     alone = judge(draws=draws, log_posteriors=np.zeros(1), **quiet)
-    assert lonely_mode(alone) == ()
+    assert doubted_mode(alone, np.zeros(1)) == ()
+
+
+def test_rival_modes_of_a_laplace_fit_are_told_since_nothing_else_judges_them():
+    laplace = Convergence(
+        converged=True, divergences=0, max_rhat=1.0, min_ess_bulk=900.0, min_ess_tail=900.0,
+        tree_depth_hits=0, starts_agree=2, starts=4, seconds=1.0, pareto_k=0.3,
+    )  # fmt: skip
+    (text,) = doubted_mode(laplace, -np.array([0.0, 0.01, 2.5, 40.0]))
+    assert text.startswith("1 of 4 starts end in another mode 2.5 nats below; draws are around the")
+    assert "--method nuts" in text
+    assert doubted_mode(laplace, -np.array([0.0, 0.01, 30.0, 40.0])) == ()
+    (text,) = doubted_mode(replace(laplace, starts_agree=1), -np.array([0.0, 20.0, 30.0, 40.0]))
+    assert text.startswith("1 of 4 starts reached the best mode")
+    assert "--method nuts" in text
+
+
+def test_a_method_that_did_not_answer_is_told():
+    assert fallen_through("laplace", "laplace", 0.3) == ()
+    assert fallen_through("nuts", "nuts", None) == ()
+    (text,) = fallen_through("laplace", "nuts", 0.93)
+    assert text.startswith("laplace does not stand for this posterior (k-hat 0.93 above 0.7)")
+    assert "too few" in fallen_through("svi", "nuts", 0.5)[0]
 
 
 def apart_by(shift):

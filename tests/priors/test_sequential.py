@@ -62,6 +62,9 @@ def test_a_studys_posterior_as_prior_is_the_joint_posterior(study):
     for posterior in (joint, alone, sequential):
         assert posterior.record.scale.loss == pytest.approx(joint.record.scale.loss)
         assert posterior.record.convergence.converged
+    for outcome in sequential.record.imported:
+        assert "no default prior beside it" in outcome.words
+        assert (outcome.prior_weights[0], outcome.posterior_weights[0]) == (0.0, 0.0)
     wanted, found, without = (summaries(p) for p in (joint, sequential, alone))
     moved = 0.0
     for name, draws in wanted.items():

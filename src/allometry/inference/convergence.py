@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from allometry.errors import NotConvergedError
+from allometry.inference.importance import MAX_PARETO_K
 from allometry.inference.statistics import bulk_ess, rank_rhat, tail_ess
 
 MAX_RHAT = 1.01
@@ -213,21 +214,38 @@ def judge(
     )
 
 
-def lonely_mode(convergence: Convergence) -> tuple[str, ...]:
-    """A note where one start alone reached the best mode of a fit that converged.
+def doubted_mode(
+    convergence: Convergence, log_posteriors: npt.NDArray[np.float64]
+) -> tuple[str, ...]:
+    """A note where one start alone reached the best mode of a converged fit, or it has a rival.
 
     The others ended far below, where no share of the posterior is, or in a mode that chains left:
     of that R-hat is the judge. A Laplace fit has no other judge than the starts.
     """
     found = convergence
-    if not found.converged or found.starts < 2 or found.starts_agree > 1:
+    if not found.converged or found.starts < 2:
         return ()
     by_mode = found.pareto_k is not None and found.max_rhat == 1.0
-    how = "draws are around it alone" if by_mode else f"chains agree (R-hat {found.max_rhat:.3f})"
-    return (
-        f"1 of {found.starts} starts reached the best mode, the others lower ones; {how}: a fit "
-        f"with another seed (--seed) would confirm it",
-    )
+    lonely = f"1 of {found.starts} starts reached the best mode, the others lower ones"
+    if by_mode:
+        _, rivals = judge_modes(log_posteriors)
+        doubt = lonely if found.starts_agree < 2 else rivals
+        judged = "draws are around the best one alone (laplace): --method nuts judges the others"
+        return (f"{doubt}; {judged}",) if doubt else ()
+    if found.starts_agree > 1:
+        return ()
+    agree = f"chains agree (R-hat {found.max_rhat:.3f})"
+    return (f"{lonely}; {agree}: a fit with another seed (--seed) would confirm it",)
+
+
+def fallen_through(asked: str, method: str, k_hat: float | None) -> tuple[str, ...]:
+    """A note where another method answered than the one that was asked for."""
+    if method == asked:
+        return ()
+    why = "too few of its draws carry the weight"
+    if k_hat is None or not k_hat <= MAX_PARETO_K:
+        why = "k-hat is unknown" if k_hat is None else f"k-hat {k_hat:.2g} above {MAX_PARETO_K}"
+    return (f"{asked} does not stand for this posterior ({why}): {method} answered instead",)
 
 
 def require_converged(convergence: Convergence, *, force: bool, where: str = "") -> None:

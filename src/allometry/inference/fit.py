@@ -16,8 +16,9 @@ from allometry.accounting import CostModel
 from allometry.errors import InputError
 from allometry.inference.arrays import law_structure, reference_scale, run_arrays
 from allometry.inference.convergence import (
+    doubted_mode,
+    fallen_through,
     judge_published,
-    lonely_mode,
     loose_published,
     worst_published,
 )
@@ -215,7 +216,8 @@ def fit(
             *cost_notes,
             *(o.words for o in imported if o.conflict and not o.by_default),
             *irreducible_above_smallest(posterior.published, checked.table, groups),
-            *lonely_mode(convergence),
+            *fallen_through(sampler.method, method, k_hat),
+            *doubted_mode(convergence, log_posteriors),
             *loose_published(convergence, worst),
         ),
         seed=seed,

@@ -36,6 +36,9 @@ Values = npt.NDArray[np.float64]
 CONFLICT_WEIGHT = 0.5
 """Posterior weight of the default prior from which on the runs are said to contradict."""
 
+NO_WEIGHT = 1e-100
+"""Weight of a default prior that was asked to have none: its logarithm must be finite."""
+
 CONFLICT_P = 0.01
 PREDICTED_RUNS = 120
 """Runs that the prior predictive check looks at, at most."""
@@ -139,8 +142,8 @@ def outcomes(
             ImportOutcome(
                 names=tuple(one.name for one in own),
                 about=about,
-                prior_weights=tuple(float(w) for w in prior),
-                posterior_weights=tuple(float(w) for w in posterior),
+                prior_weights=_weights_told(prior),
+                posterior_weights=_weights_told(posterior),
                 worth_runs=None if worth is None or worth >= MOST_RUNS else worth,
                 predictive_p=p,
                 notes=tuple(note for one in own for note in one.notes),
@@ -149,6 +152,10 @@ def outcomes(
             )
         )
     return tuple(found)
+
+
+def _weights_told(weights: Values) -> tuple[float, ...]:
+    return tuple(float(w) if w > NO_WEIGHT else 0.0 for w in weights)
 
 
 def _words(
@@ -162,6 +169,8 @@ def _words(
     called = " and ".join(names) if len(names) < 4 else f"{len(names)} priors"
     text = f"prior of the {about} from {called}"
     weight = f"weight of the default prior {vague:.2g} before and {posterior[0]:.2g} after the runs"
+    if vague < NO_WEIGHT:  # there is nothing that it could be set aside for
+        weight = "no default prior beside it"
     if posterior[0] > CONFLICT_WEIGHT:  # then it is worth nothing to these runs
         return f"{text} is contradicted by the runs and was mostly set aside ({weight})"
     if worth is not None and worth >= MOST_RUNS:
