@@ -198,6 +198,13 @@ def test_an_unconverged_fit_is_the_first_finding(fitted):
     assert "R-hat 1.4" in found[0].text
 
 
+def test_a_median_that_rounds_to_zero_has_no_minus(fitted):
+    misfit = Statistic(name="flops", p=1e-7, where="smallest", effect=0.16, percent=-0.004)
+    nothing = prior_sensitivity(fitted).iloc[:0]
+    (found,) = findings(fitted.record.convergence, [misfit], [], nothing)
+    assert "median +0.00 % of loss" in found.text
+
+
 def test_many_checks_are_corrected_for():
     one = Statistic(name="params", p=0.004, where="largest", effect=0.3)
     other = [Statistic(name=f"x{i}", p=0.5, where="", effect=0.0) for i in range(8)]

@@ -202,13 +202,20 @@ def test_cases_of_a_file_are_named_after_it(tmp_path):
         cases([path, own_table(tmp_path / "other" / "mine.csv")])
 
 
+def test_averages_over_own_tables_are_not_called_public():
+    tables = set(score_rows(pd.concat([scored(), scored("mine")]))["table"])
+    assert tables == {"chinchilla", "mine", "all tables"}
+
+
 def test_a_scorecard_takes_no_law_and_no_holdout(capsys, tmp_path):
     path = own_table(tmp_path / "mine.csv")
-    for extra in (["--law", "chinchilla"], ["--holdout", "every"]):
+    for extra in (["--law", "chinchilla"], ["--holdout", "every"], ["--law-module", "mine"]):
         assert main(["validate", path, "--scorecard", "-o", str(tmp_path / "card"), *extra]) == 2
         assert "chooses law and holdout itself" in capsys.readouterr().err
     assert main(["validate", path, "--table", path]) == 2
     assert "--table is for --scorecard" in capsys.readouterr().err
+    assert main(["validate", path, "--folder", str(tmp_path / "card")]) == 2
+    assert "--folder is for --scorecard" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -91,6 +91,21 @@ def test_a_crossover_that_is_not_sure_has_no_point_and_a_lone_one_its_interval()
     assert ends == [[1600.0, 2400.0], [1800.0, 2200.0]]
 
 
+def test_costs_at_one_demand_stand_beside_each_other():
+    asked = {"served_tokens": 1e12, "target_loss": 2.4, "context_length": 8192, "batch_size": 32}
+    table = pd.DataFrame(
+        {"architecture": ["a", "b"]}
+        | asked
+        | intervals("params", [1e9, 1e9])
+        | intervals("tokens_per_param", [300.0, 300.0])
+        | intervals("device_hours", [3e4, 3e4])
+    )
+    for ax in draw_lifetime_cost(table).axes:
+        left, right = (line.get_xdata()[0] for line in ax.lines)
+        assert left < 1e12 < right
+        assert [tick.get_text() for tick in ax.get_xticklabels()] == ["1e12"]
+
+
 def test_cost_of_a_life_has_nothing_served_at_the_left_and_three_panels():
     table = pd.DataFrame({"served_tokens": [0.0, 1e11, 1e12]}).assign(
         architecture="a", target_loss=2.3, context_length=8192, batch_size=8,

@@ -21,7 +21,7 @@ def validate_command(
     runs: str | None = None,
     *,
     scorecard: bool = False,
-    folder: Annotated[Path, Parameter(name=["--folder", "-o"])] = Path("scorecard"),
+    folder: Annotated[Path | None, Parameter(name=["--folder", "-o"])] = None,
     table: list[str] | None = None,
     holdout: str = "largest",
     law: list[str] | None = None,
@@ -49,7 +49,8 @@ def validate_command(
         Score every cutoff of the table, or of every known table, and the sizes that would have
         been recommended beside those of the parabola method and of approach 3.
     folder
-        Where the scorecard keeps its fits; given again, it goes on from there.
+        Where the scorecard keeps its fits (default ``scorecard``); given again, it goes on from
+        there.
     table
         Further table of the scorecard, known or a file; repeatable. Default, without RUNS, all
         known ones that are on this machine.
@@ -78,17 +79,21 @@ def validate_command(
     """
     from allometry.errors import InputError
 
-    if scorecard and (law or holdout != "largest"):
-        hint = "It fits the default law at every cutoff; leave --law and --holdout out."
+    if scorecard and (law or law_module or holdout != "largest"):
+        hint = "It fits the default law at every cutoff; leave out --law, --law-module, --holdout."
         raise InputError("a scorecard chooses law and holdout itself", hint=hint)
     if table and not scorecard:
         raise InputError("--table is for --scorecard", hint="Give the table by itself.")
+    if folder and not scorecard:
+        hint = "Its answer is printed; --json prints all of it."
+        raise InputError("--folder is for --scorecard", hint=hint)
     reading: dict[str, Any] = {
         "aliases": parse_pairs(alias, option="--alias"), "exclude": exclude or None, "by": by,
     }  # fmt: skip
     if scorecard:
         tables = [*([runs] if runs else []), *(table or [])]
-        return _scorecard(folder, tables, method, bootstraps, seed, json, reading)
+        kept = folder or Path("scorecard")
+        return _scorecard(kept, tables, method, bootstraps, seed, json, reading)
     if runs is None:
         hint = "Give a runs table, or --scorecard for all known ones."
         raise InputError("no runs to validate", hint=hint)

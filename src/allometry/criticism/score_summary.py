@@ -8,8 +8,12 @@ import pandas as pd
 from allometry.criticism.decision_score import LEVELS
 from allometry.criticism.scorecard import SIMULATED
 from allometry.criticism.validate import COVERAGES
+from allometry.observations import TABLES
 
 POOLED = "all public"
+POOLED_WITH_OWN = "all tables"
+"""Name of the rows over all tables: public ones, or some that are nobody's but the user's."""
+
 DISTANCES = ((0.0, 1.0), (1.0, 3.5), (3.5, 11.0), (11.0, 100.0), (100.0, np.inf))
 """Compute of a hidden run over the largest left in its group."""
 
@@ -35,13 +39,18 @@ def _parts(runs: pd.DataFrame) -> Iterator[tuple[dict[str, object], pd.DataFrame
     public = runs[~runs["table"].isin(SIMULATED)]
     if public.empty:
         return
+    pooled = _pooled(public)
     for holdout, part in public.groupby("holdout", sort=False):
-        yield {"table": POOLED, "holdout": holdout, "distance": "all"}, part
-    yield {"table": POOLED, "holdout": "both", "distance": "all"}, public
+        yield {"table": pooled, "holdout": holdout, "distance": "all"}, part
+    yield {"table": pooled, "holdout": "both", "distance": "all"}, public
     for low, high in DISTANCES:
         inside = public[(public["distance"] > low) & (public["distance"] <= high)]
         if len(inside):
-            yield {"table": POOLED, "holdout": "both", "distance": _label(low, high)}, inside
+            yield {"table": pooled, "holdout": "both", "distance": _label(low, high)}, inside
+
+
+def _pooled(rows: pd.DataFrame) -> str:
+    return POOLED if rows["table"].isin(TABLES).all() else POOLED_WITH_OWN
 
 
 def _label(low: float, high: float) -> str:
@@ -102,7 +111,7 @@ def regret_rows(decisions: pd.DataFrame) -> pd.DataFrame:
     ]
     public = decisions[~decisions["table"].isin(SIMULATED)]
     if len(public):
-        rows.append(_regrets(POOLED, "both", public))
+        rows.append(_regrets(_pooled(public), "both", public))
     return pd.DataFrame(rows)
 
 

@@ -130,9 +130,11 @@ def _misfit(s: Statistic) -> Finding:
     return Finding(
         grave=abs(s.effect) >= LARGE_OFFSET,
         about=s.name,
-        text=f"Runs with {place} lie {side} the law ({odds}; median {s.percent:+.2f} % of loss, "
-        f"mean {abs(s.effect):.2f} of a run's noise): the law has the wrong shape there. Try "
-        "another --law, and see with allometry validate what it costs beyond the data.",
+        # Plus zero: a median that rounds to zero is not below it.
+        text=f"Runs with {place} lie {side} the law ({odds}; median "
+        f"{round(s.percent, 2) + 0.0:+.2f} % of loss, mean {abs(s.effect):.2f} of a run's noise): "
+        "the law has the wrong shape there. Try another --law, and see with allometry validate "
+        "what it costs beyond the data.",
     )
 
 

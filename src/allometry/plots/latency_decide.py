@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from allometry.plots.latency import plot_frontier, plot_runtime
-from allometry.plots.style import BANDS, MARKERS, OKABE_ITO, bare
+from allometry.plots.style import BANDS, MARKERS, OKABE_ITO, apart, bare, ticks_at
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -73,16 +73,27 @@ def draw_lifetime_cost(table: pd.DataFrame) -> "Figure":
 
     figure = Figure(figsize=(12.0, 4.2), layout="constrained")
     panels = ("params", "tokens_per_param", "device_hours")
+    demands = table.loc[table["served_tokens"] > 0, "served_tokens"]
+    single = table["served_tokens"].nunique() == 1 and len(demands) > 0
+    names = table["architecture"].nunique()
     for ax, y in zip(figure.subplots(1, len(panels)), panels, strict=True):
         for i, (name, rows) in enumerate(table.groupby("architecture", sort=False)):
-            _line(ax, rows.sort_values("served_tokens"), "served_tokens", y, i, str(name))
-        demands = table.loc[table["served_tokens"] > 0, "served_tokens"]
-        if len(demands):
+            rows = rows.sort_values("served_tokens")
+            if single:  # beside each other, not upon each other
+                aside = apart(demands, i, names)
+                rows = rows.assign(served_tokens=rows["served_tokens"] * aside)
+            _line(ax, rows, "served_tokens", y, i, str(name))
+        if single:
+            ax.set_xscale("log")
+            ax.set_xlim(demands.iloc[0] / 2, demands.iloc[0] * 2)
+        elif len(demands):
             ax.set_xscale("symlog", linthresh=float(demands.min()))  # nothing served: at the left
         ax.set(yscale="log", xlabel=LABELS["served_tokens"], ylabel=LABELS[y])
     figure.axes[0].legend(fontsize="small")
     for ax in figure.axes:
         bare(ax)
+        if single:
+            ticks_at(ax, [float(demands.iloc[0])])
     first = table.iloc[0]
     figure.suptitle(
         f"loss {first['target_loss']:g}, context {first['context_length']:g}, "
