@@ -64,8 +64,9 @@ def test_draws_come_first_and_each_is_its_own(problem):
         assert np.allclose(together[name][1], alone[name], rtol=1e-12, atol=1e-12)
 
 
-def test_density_of_coordinates_is_that_of_the_sites_times_the_jacobian(problem):
-    program, data = problem
+@pytest.mark.parametrize("linear", [True, False], ids=["terms", "logarithms"])
+def test_density_of_coordinates_is_that_of_the_sites_times_the_jacobian(problem, linear):
+    program, data = replace(problem[0], linear=linear), problem[1]
     with jax.enable_x64(True):
         for x in points_around_the_start(problem, 1):
             sites = program.sites(x, data)
@@ -76,14 +77,20 @@ def test_density_of_coordinates_is_that_of_the_sites_times_the_jacobian(problem)
             assert float(program.log_density(x, data)) == pytest.approx(float(expected), rel=1e-10)
 
 
-def test_without_linear_terms_coefficients_are_sampled_as_they_are(problem):
+def test_without_linear_terms_coefficients_are_sampled_as_they_are_but_launches(problem):
+    """Those of one row and the further ones of several by their sum and their ratio."""
     program, data = problem
     logs = replace(program, linear=False)
+    names = np.asarray([program.law.names[k] for k, _ in program.structure.active])
+    one, more = (names == f"launch_{rows}" for rows in ("one_row", "more_rows"))
     with jax.enable_x64(True):
         x = points_around_the_start(problem, 1)[0]
         spreads = 1 + 2 * program.structure.n_noises
         theta = x[spreads : spreads + len(program.structure.active)]
-        assert np.array_equal(logs.sites(x, data)["theta"], theta)
+        found = np.asarray(logs.sites(x, data)["theta"])
+        assert np.array_equal(found[~(one | more)], theta[~(one | more)])
+        assert np.allclose(np.logaddexp(found[one], found[more]), theta[one], rtol=1e-12)
+        assert np.allclose(found[one] - found[more], theta[more], atol=1e-12)
         again = logs.vector(logs.sites(x, data), data)
     assert np.allclose(again, x, rtol=1e-10, atol=1e-10)
 

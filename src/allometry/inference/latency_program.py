@@ -23,7 +23,9 @@ order around the mode (`as_timings_tell`). Where launches take over what work to
 seconds stay the same, and so do its effects: coordinates of launches and of work apart would move.
 
 The Gaussian at the mode has the mean log seconds that the launches of a cell take, and those that
-its work takes, in place of the effects.
+its work takes, in place of the effects. Of a layer's launches for one row and the further ones for
+several, steps of several rows tell the sum alone: it has the logarithms of the sum and of their
+ratio.
 """
 
 from dataclasses import dataclass, replace
@@ -32,6 +34,8 @@ from math import prod
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
 from jaxtyping import Array, Bool, Float
 from numpyro.infer.util import log_density
 
@@ -48,6 +52,8 @@ from allometry.inference.model import Sites
 from allometry.laws.latency import LatencyLaw, log_seconds, time_shares
 from allometry.laws.latency_parts import LatencyParts
 
+Index = npt.NDArray[np.int64]
+
 _STEEPEST = 3.0
 """A term grows linearly from about a third of its prior's median: twice the effective draws of one
 that does from the median on. Lower, and what is left of the prior is skewed instead."""
@@ -55,6 +61,8 @@ _FLATTEST = 1e-3
 """Nearly a logarithm up to a thousand times the median."""
 
 _EFFECTS = ("launch_effect", "work_effect")
+_SUMMANDS = ("launch_one_row", "launch_more_rows")
+"""Seconds whose sum is told better than either."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,6 +105,9 @@ class LatencyProgram:
         means = self._expected(self.parts(sites["theta"], data), data)
         straight = jnp.where(slopes == 0, sites["theta"], linear)
         straight = jnp.where(self._shares(), jnp.arcsinh(sites["theta"]), straight)
+        one, more = self._summands()
+        a, b = straight[..., one], straight[..., more]
+        straight = straight.at[..., one].set(jnp.logaddexp(a, b)).at[..., more].set(a - b)
         coordinates = sites | {"theta": straight}
         coordinates |= {n: sites[n] + mean for n, mean in zip(_EFFECTS, means, strict=True)}
         shapes = latency_site_shapes(self.structure)
@@ -123,7 +134,12 @@ class LatencyProgram:
         y = sites["theta"] + jnp.log(jnp.expm1(steep))  # its softplus is steep at zero
         log_terms = jnp.log(jax.nn.softplus(y))
         bent = data.loc + slopes * (log_terms - jnp.log(steep))
-        raw, shares = jnp.where(slopes == 0, sites["theta"], 0.0), self._shares()
+        one, more = self._summands()
+        total, ratio = sites["theta"][..., one], sites["theta"][..., more]
+        # As large a volume in the one as in the other: no Jacobian.
+        apart = sites["theta"].at[..., one].set(total + jax.nn.log_sigmoid(ratio))
+        apart = apart.at[..., more].set(total + jax.nn.log_sigmoid(-ratio))
+        raw, shares = jnp.where(slopes == 0, apart, 0.0), self._shares()
         share_raw = jnp.where(shares, raw, 0.0)
         sites["theta"] = jnp.where(slopes == 0, jnp.where(shares, jnp.sinh(share_raw), raw), bent)
         log_jacobian = jnp.where(slopes == 0, 0.0, jax.nn.log_sigmoid(y) - log_terms)
@@ -147,6 +163,13 @@ class LatencyProgram:
         """How log terms grow with coefficients; zero where one is sampled as it is."""
         slopes = [self.law.coefficients[k].slope for k, _ in self.structure.active]
         return jnp.asarray(slopes) if self.linear else jnp.zeros(len(slopes))
+
+    def _summands(self) -> tuple[Index, Index]:
+        """Entries of ``theta`` taken as a sum and a ratio; none where terms are sampled."""
+        names = [self.law.names[k] for k, _ in self.structure.active]
+        where = [[i for i, n in enumerate(names) if n == part] for part in _SUMMANDS]
+        one, more = (np.asarray([] if self.linear else at, dtype=np.int64) for at in where)
+        return one, more
 
     def _shares(self) -> Bool[Array, " active"]:
         """Whether a coefficient is a share that is sampled nearly as it is, not as its logit."""

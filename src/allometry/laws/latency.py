@@ -18,8 +18,9 @@ keys (attention, decode) or along the chunks (recurrent, prefill) alone. B seque
 multiprocessors take ceil(B H / U) rounds of that walk, however much bandwidth is idle.
 
 *The walk of a single row.* A product with one row is a reduction along the width, which few blocks
-walk: a step of one sequence takes at least seconds in proportion to layers times width. Small
-models wait for it; in large ones the weights take longer.
+walk: a step of one sequence takes seconds in proportion to layers times width. Small models wait
+for it; in large ones the weights take longer. Its kernels are taken where they are faster: those of
+several rows would do as well, so that one sequence never takes longer than two.
 
 *Logits of the whole prompt.* An implementation that computes logits for every prompt token, not
 only for the last, multiplies each of them with the vocabulary, and moves and casts the result.
@@ -51,6 +52,10 @@ result is 19 % off the sharp one, a factor of two away 1.5 %."""
 _ROW_DOUBLINGS = 1
 """Sharpness 2 for the reading of weights and the walk along a single row, over a whole layer whose
 products differ in shape: at a tie 41 % off."""
+
+_CHOICE_DOUBLINGS = 8
+"""Sharpness 256 for the choice between kernels of one row and of several, which take as long as
+each other in large models: at a tie 0.3 % off."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -157,6 +162,17 @@ def _launch(values: LatencyValues, work: Work) -> Float[Array, "*points"]:
     return call + work.layers * jnp.where(decode, step, values["launch_prefill"])
 
 
+def _reading_seconds(
+    values: LatencyValues, work: Work, weights: Float[Array, "*points"]
+) -> Float[Array, "*points"]:
+    """Weights as products read them: one row, by the faster of two kinds of kernels."""
+    row_walk = work.row_channels * values["row_channel_seconds"]
+    alone = _sharp_max(weights, row_walk, _ROW_DOUBLINGS)
+    several = weights + work.layers * values["launch_more_rows"]
+    one_row = (work.decode > 0) & (work.many_rows == 0)
+    return jnp.where(one_row, _sharp_min(alone, several, _CHOICE_DOUBLINGS), alone)
+
+
 def _pair_seconds(values: LatencyValues, work: Work, two_kernels: bool) -> Float[Array, "*points"]:
     at_peak = work.pair_flops / work.peak_flops
     if not two_kernels:
@@ -175,8 +191,8 @@ def _parts(values: LatencyValues, work: Work, *, two_kernels: bool) -> LatencyPa
     streamed = jnp.where(decode, values["weight_bandwidth"], values["prefill_weight_bandwidth"])
     weights = work.weight_bytes / (work.peak_bandwidth * streamed)
     overlap = jnp.where(decode, values["decode_overlap"], values["prefill_overlap"])
-    row_walk = work.row_channels * values["row_channel_seconds"]
-    reading = _sharp_max(weights, row_walk, _ROW_DOUBLINGS)
+    reading = _reading_seconds(values, work, weights)
+    row_walk = jnp.minimum(work.row_channels * values["row_channel_seconds"], reading)
     linear = _smooth_max(products, reading, 1.0 + overlap)
 
     pairs = _pair_seconds(values, work, two_kernels)

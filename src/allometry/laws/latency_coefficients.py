@@ -59,7 +59,7 @@ COEFFICIENTS = (
         name="launch_one_row",
         meaning="seconds a layer to start a decode step of one sequence",
         kind="log",
-        loc=-10.0,  # 45 us: about ten kernels of a few microseconds each
+        loc=-10.4,  # 30 us: half of what several rows take, for want of a better guess
         scale=1.0,
     ),
     LatencyCoefficient(
@@ -74,7 +74,7 @@ COEFFICIENTS = (
         name="launch_more_rows",
         meaning="further seconds a layer when products have several rows: other kernels are taken",
         kind="log",
-        loc=-11.5,  # 10 us
+        loc=-10.4,  # 30 us: with the above 60 us, a dozen kernels of a few microseconds each
         scale=1.0,
     ),
     LatencyCoefficient(
