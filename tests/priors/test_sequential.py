@@ -54,9 +54,9 @@ def test_a_studys_posterior_as_prior_is_the_joint_posterior(study):
     points = design(sizes, budgets)
     first, second = (observed(points, noise=noise, seed=seed) for seed in (1, 2))
     both = pd.concat([first, second], ignore_index=True)
-    joint = fit(both, by=(), sampler=SAMPLER)
-    alone = fit(second, by=(), sampler=SAMPLER)
-    exported = as_prior(fit(first, by=(), sampler=SAMPLER), kind="groups")
+    joint = fit(both, by=(), library=False, sampler=SAMPLER)
+    alone = fit(second, by=(), library=False, sampler=SAMPLER)
+    exported = as_prior(fit(first, by=(), library=False, sampler=SAMPLER), kind="groups")
     file = parse_prior(document_text(exported.to_document()))
     sequential = fit(second, by=(), prior=[PriorUse(file=file, vague=0.0)], sampler=SAMPLER)
     for posterior in (joint, alone, sequential):
