@@ -175,7 +175,7 @@ def test_largest_batch_falls_with_context_and_grows_with_memory(fitted_latency_f
 
 def test_break_even_gives_a_context_for_each_batch(fitted_file, fitted_latency_file, capsys):
     argv = ["latency", "break-even", str(fitted_file), str(fitted_latency_file)]
-    options = ["--pair", "transformer", "xlstm", "--params", "4e8", "--batch-sizes", "1", "64"]
+    options = ["transformer", "xlstm", "--params", "4e8", "--batch-sizes", "1", "64"]
     assert main([*argv, *options, "--json"]) == 0
     few, many = json.loads(capsys.readouterr().out)
     assert (few["batch_size"], many["batch_size"]) == (1, 64)

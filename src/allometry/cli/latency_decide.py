@@ -154,8 +154,9 @@ def crossover_command(
 def break_even_command(
     loss: Path,
     latency: Path,
+    a: str,
+    b: str,
     *,
-    pair: tuple[str, str],
     params: Numbers,
     batch_sizes: Whole | None = None,
     compared: Compared = BY_STEPS,
@@ -171,8 +172,10 @@ def break_even_command(
         File written by ``allometry fit``.
     latency
         File written by ``allometry latency fit``.
-    pair
-        Two architectures: ``--pair transformer xlstm`` asks from where the second is faster.
+    a
+        An architecture, such as transformer.
+    b
+        The one that is asked about, such as xlstm: from where it is faster.
     params
         Sizes of the first; the second takes the size of equal loss.
     batch_sizes
@@ -194,7 +197,8 @@ def break_even_command(
         break_even_context(
             losses,
             timings,
-            *pair,
+            a,
+            b,
             params=size,
             batch_size=batch,
             tokens_per_param=compared.tokens_per_param,
