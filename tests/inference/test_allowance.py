@@ -1,6 +1,6 @@
 """Chains of many thin groups end at an allowance of leapfrogs, and the fit says so."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from simulation import simulate_runs
 
-from allometry.inference import Sampler, allowance, default_priors, fit, group_runs
+from allometry.inference import Sampler, allowance, default_priors, fit, group_runs, sampling
 from allometry.inference.arrays import law_structure, reference_scale, run_arrays
 from allometry.inference.coordinates import Data, Program, centring
-from allometry.inference.nuts import SEGMENT, lasts, sample
+from allometry.inference.laplace import laplace_draws
+from allometry.inference.nuts import LONGEST, LONGEST_OF_FEW, SEGMENT, lasts, sample
 from allometry.inference.whitening import dense_whitening
 from allometry.laws import get_law
 
@@ -101,3 +102,28 @@ def test_a_fit_that_ends_at_its_allowance_says_so_and_what_to_do(monkeypatch):
     assert len(found.advice) == 1
     assert "12 of 12 groups have hardly more runs than pnorm has coefficients" in found.advice[0]
     assert posterior.draws("E").shape == (50, 12)
+
+
+@pytest.mark.parametrize(
+    ("runs", "method", "longest"),
+    [(18, "nuts", LONGEST_OF_FEW), (66, "nuts", LONGEST), (18, "laplace", LONGEST)],
+)
+def test_chains_of_few_runs_may_be_longer_where_they_were_asked_for(
+    runs, method, longest, monkeypatch
+):
+    given = []
+
+    def noted(*args, **options):
+        given.append(options["longest"])
+        return sample(*args, **options)
+
+    def unbelieved(*args, **options):
+        return replace(laplace_draws(*args, **options), k_hat=2.0)
+
+    monkeypatch.setattr(sampling, "sample", noted)
+    monkeypatch.setattr(sampling, "laplace_draws", unbelieved)
+    one = {("transformer", 1024): (1.8, 0.32, 0.36, 0.6)}
+    table = simulate_runs(3, groups=one, sizes=runs // 3)
+    sampler = Sampler(method=method, chains=1, warmup=50, draws=50, starts=1)
+    fit(table, library=False, sampler=sampler)
+    assert set(given) == {longest}

@@ -23,6 +23,9 @@ GROWTH = 0.5
 LONGEST = 5
 """Chains that fall short go on for half as long again, up to five times the wanted draws."""
 
+FEW_RUNS, LONGEST_OF_FEW = 64, 20
+"""Where draws are cheap and tails heavy, up to twenty times: seconds, in place of a refusal."""
+
 HOPELESS_CUT, HOPELESS = 0.1, MIN_ESS / 2
 """Chains do not go on if more than a tenth of their draws are cut off at the largest tree and, at
 this rate, not half of the wanted effective draws will be there at the longest."""
@@ -158,6 +161,7 @@ def sample(
     target: float = 0.9,
     workers: int = 2,
     until_enough: bool = False,
+    longest: int = LONGEST,
     most_leapfrogs: float = math.inf,
     progress: Progress | None = None,
 ) -> ChainDraws:
@@ -177,7 +181,9 @@ def sample(
         Chains that run at the same time, each in a thread (XLA releases the interpreter).
     until_enough : bool
         While the `draws` of every chain do not meet the limits on R-hat and effective draws, the
-        chains go on (`GROWTH`, `LONGEST`).
+        chains go on (`GROWTH`).
+    longest : int
+        Most draws of a chain over the wanted ones.
     most_leapfrogs : float
         Allowance of all chains together, an equal part of which is each chain's. They end where one
         has taken its part or is foreseen to (`lasts`), all with as many draws as that one has.
@@ -234,8 +240,8 @@ def sample(
         x = stacked(0)
         ended = x.shape[1] < kept_segments * SEGMENT
         statistics = chain_statistics(x) if until_enough else None
-        while statistics and not (ended or statistics.enough) and x.shape[1] < LONGEST * draws:
-            if hopeless(stacked(2), statistics, longest=LONGEST * draws):
+        while statistics and not (ended or statistics.enough) and x.shape[1] < longest * draws:
+            if hopeless(stacked(2), statistics, longest=longest * draws):
                 break  # minutes more would change nothing: the verdict says why
             more = math.ceil(GROWTH * x.shape[1] / SEGMENT)
             total += chains * more * SEGMENT

@@ -20,7 +20,14 @@ from allometry.inference.coordinates import Data, Density, Program
 from allometry.inference.importance import Weighed
 from allometry.inference.laplace import ADAPTED_SIZE, laplace_draws, log_posteriors
 from allometry.inference.mode import DENSE_LIMIT, Mode, evaluator, every_nth, find_mode
-from allometry.inference.nuts import MAX_TREE_DEPTH, ChainDraws, sample
+from allometry.inference.nuts import (
+    FEW_RUNS,
+    LONGEST,
+    LONGEST_OF_FEW,
+    MAX_TREE_DEPTH,
+    ChainDraws,
+    sample,
+)
 from allometry.inference.spreads import held_levels
 from allometry.inference.start import starts
 from allometry.inference.surrogate import MANY_RUNS, surrogate_draws
@@ -50,8 +57,9 @@ class Sampler:
         first; both are weighed by the posterior and fall through to NUTS, said in the record, where
         the weights say that they do not stand for it.
     chains, warmup, draws : int
-        Of NUTS, which goes on for up to five times the draws while R-hat or the effective draws
-        fall short; the others return as many draws in one block a chain.
+        Of NUTS, which goes on for up to five times the draws (twenty times if it was asked for and
+        there are at most 64 runs) while R-hat or the effective draws fall short; the others return
+        as many draws in one block a chain.
     target : float
         Acceptance probability of NUTS; after divergences it is tried again with 0.98.
     starts : int
@@ -172,10 +180,13 @@ def _draw(
         k_hat = weighed.k_hat
         if weighed.believed:
             return _as_chains(weighed, sampler), sampler.method, k_hat
-    chains = sample_from(mode, program, data, sampler, seed, progress)
+    # Who asked for an approximation wants an answer soon.
+    patient = sampler.method == "nuts" and len(data.runs.group) <= FEW_RUNS
+    longest = LONGEST_OF_FEW if patient else LONGEST
+    chains = sample_from(mode, program, data, sampler, seed, progress, longest=longest)
     if chains.diverging.any() and sampler.target < CAREFUL_TARGET and not chains.ended:
         careful = replace(sampler, target=CAREFUL_TARGET)
-        again = sample_from(mode, program, data, careful, seed + 1, progress)
+        again = sample_from(mode, program, data, careful, seed + 1, progress, longest=longest)
         if again.diverging.sum() < chains.diverging.sum() and not again.ended:
             chains = again
     return chains, "nuts", k_hat
@@ -238,8 +249,10 @@ def sample_from(
     sampler: NutsSettings,
     seed: int,
     progress: Stage | None,
+    *,
+    longest: int = LONGEST,
 ) -> ChainDraws:
-    """NUTS chains around a mode, which go on while they fall short."""
+    """NUTS chains around a mode, which go on while they fall short; see `sample`."""
     tell(progress, "compiling the sampler", 0, 0)
     return sample(
         program,
@@ -252,6 +265,7 @@ def sample_from(
         target=sampler.target,
         workers=sampler.workers,
         until_enough=True,
+        longest=longest,
         most_leapfrogs=most_leapfrogs(program, data),
         progress=lambda done, total: tell(progress, "sampling", done, total),
     )
