@@ -100,6 +100,9 @@ def named_device(name: str) -> Device:
     """
     device = find_device(name)
     if device is None:
-        hint = "Describe it with Device(name=, flops=, bandwidth=, memory_bytes=, units=)."
+        hint = (
+            "Name the one most like it; from Python, Device(name=, flops=, bandwidth=, "
+            "memory_bytes=, units=) describes any other by its data sheet."
+        )
         raise InputError(f"no device {name!r}; known: {', '.join(DEVICES)}", hint=hint)
     return device
