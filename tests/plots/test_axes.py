@@ -7,6 +7,7 @@ import pytest
 
 from allometry import plots
 from allometry.errors import InputError
+from allometry.plots import style
 
 
 def intervals(name, median, width=0.1):
@@ -188,3 +189,14 @@ def test_plots_leave_global_style_alone_and_make_their_own_figure():
     ax = plots.plot_growth(frontier())
     assert ax.figure.number in plt.get_fignums()
     assert dict(plt.rcParams) == before
+
+
+def test_ticks_between_powers_of_ten_are_numbers_as_people_write_them():
+    figure, ax = plt.subplots()
+    ax.plot([1e11, 1e12], [1.5e9, 8e9])
+    style.finish(ax, x="tokens", y="params", log_y=True)
+    figure.canvas.draw()
+    told = [label.get_text() for label in ax.get_yticklabels(minor=True)]
+    assert {"2e9", "6e9"} <= set(told)
+    assert not any("times" in text for text in told)
+    plt.close(figure)

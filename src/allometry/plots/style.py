@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
     from matplotlib.lines import Line2D
+    from matplotlib.ticker import Formatter
 
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 """Seven colours that colour-blind readers tell apart (Okabe and Ito 2008, without the yellow)."""
@@ -238,21 +239,29 @@ def legend(
 
 def finish(ax: "Axes", *, x: str, y: str, log_x: bool = True, log_y: bool = False) -> None:
     """Scales, labels, a light grid, and no box."""
-    from matplotlib.ticker import LogFormatterSciNotation
-
     if log_x:
         ax.set_xscale("log")
     if log_y:
         ax.set_yscale("log")
     if log_y:
-        # Less than two decades: label some ticks between powers of ten as well.
-        ax.yaxis.set_minor_formatter(LogFormatterSciNotation(minor_thresholds=(1.7, 0.6)))
+        ax.yaxis.set_minor_formatter(_between_powers())
         ax.yaxis.set_tick_params(which="minor", labelsize="small")
     ax.set_xlabel(AXIS_LABELS.get(x, x))
     ax.set_ylabel(AXIS_LABELS.get(y, y))
     ax.grid(True, which="major", color="#dddddd", linewidth=0.6)
     ax.set_axisbelow(True)
     ax.spines[["top", "right"]].set_visible(False)
+
+
+def _between_powers() -> "Formatter":
+    """Some ticks between powers of ten as well, such as 2e9, where there are less than two."""
+    from matplotlib.ticker import LogFormatterSciNotation
+
+    class Between(LogFormatterSciNotation):
+        def __call__(self, x: float, pos: int | None = None) -> str:
+            return flops_text(x) if super().__call__(x, pos) else ""
+
+    return Between(minor_thresholds=(1.7, 0.6))
 
 
 def plain_log_ticks(ax: "Axes", *, axis: str = "y") -> None:
