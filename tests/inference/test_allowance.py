@@ -105,11 +105,16 @@ def test_a_fit_that_ends_at_its_allowance_says_so_and_what_to_do(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("runs", "method", "longest"),
-    [(18, "nuts", LONGEST_OF_FEW), (66, "nuts", LONGEST), (18, "laplace", LONGEST)],
+    ("runs", "groups", "method", "longest"),
+    [
+        (18, 1, "nuts", LONGEST_OF_FEW),
+        (18, 2, "nuts", LONGEST),
+        (66, 1, "nuts", LONGEST),
+        (18, 1, "laplace", LONGEST),
+    ],
 )
-def test_chains_of_few_runs_may_be_longer_where_they_were_asked_for(
-    runs, method, longest, monkeypatch
+def test_chains_of_one_small_group_may_be_longer_where_they_were_asked_for(
+    runs, groups, method, longest, monkeypatch
 ):
     given = []
 
@@ -122,8 +127,8 @@ def test_chains_of_few_runs_may_be_longer_where_they_were_asked_for(
 
     monkeypatch.setattr(sampling, "sample", noted)
     monkeypatch.setattr(sampling, "laplace_draws", unbelieved)
-    one = {("transformer", 1024): (1.8, 0.32, 0.36, 0.6)}
-    table = simulate_runs(3, groups=one, sizes=runs // 3)
+    cells = {(f"a{i}", 1024): (1.8, 0.32, 0.36, 0.6) for i in range(groups)}
+    table = simulate_runs(3, groups=cells, sizes=runs // 3)
     sampler = Sampler(method=method, chains=1, warmup=50, draws=50, starts=1)
     fit(table, library=False, sampler=sampler)
     assert set(given) == {longest}

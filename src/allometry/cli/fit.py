@@ -90,8 +90,8 @@ def fit_command(
     chains
         Markov chains.
     draws
-        Kept draws of each chain. Chains go on, up to five times as long (twenty times for at most
-        64 runs), while R-hat or the effective draws fall short.
+        Kept draws of each chain. Chains go on, up to five times as long (twenty times for one
+        group of at most 64 runs), while R-hat or the effective draws fall short.
     warmup
         Adaptation iterations of each chain.
     target

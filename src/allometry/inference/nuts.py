@@ -23,8 +23,8 @@ GROWTH = 0.5
 LONGEST = 5
 """Chains that fall short go on for half as long again, up to five times the wanted draws."""
 
-FEW_RUNS, LONGEST_OF_FEW = 64, 20
-"""Where draws are cheap and tails heavy, up to twenty times: seconds, in place of a refusal."""
+FEW_RUNS, FEW_PARAMETERS, LONGEST_OF_FEW = 64, 16, 20
+"""Of one small group draws are cheap and tails heavy, so that its chains go on to twenty times."""
 
 HOPELESS_CUT, HOPELESS = 0.1, MIN_ESS / 2
 """Chains do not go on if more than a tenth of their draws are cut off at the largest tree and, at

@@ -21,6 +21,7 @@ from allometry.inference.importance import Weighed
 from allometry.inference.laplace import ADAPTED_SIZE, laplace_draws, log_posteriors
 from allometry.inference.mode import DENSE_LIMIT, Mode, evaluator, every_nth, find_mode
 from allometry.inference.nuts import (
+    FEW_PARAMETERS,
     FEW_RUNS,
     LONGEST,
     LONGEST_OF_FEW,
@@ -57,9 +58,9 @@ class Sampler:
         first; both are weighed by the posterior and fall through to NUTS, said in the record, where
         the weights say that they do not stand for it.
     chains, warmup, draws : int
-        Of NUTS, which goes on for up to five times the draws (twenty times if it was asked for and
-        there are at most 64 runs) while R-hat or the effective draws fall short; the others return
-        as many draws in one block a chain.
+        Of NUTS, which goes on for up to five times the draws (twenty times if it was asked for,
+        of one group of at most 64 runs) while R-hat or the effective draws fall short; the others
+        return as many draws in one block a chain.
     target : float
         Acceptance probability of NUTS; after divergences it is tried again with 0.98.
     starts : int
@@ -181,8 +182,8 @@ def _draw(
         if weighed.believed:
             return _as_chains(weighed, sampler), sampler.method, k_hat
     # Who asked for an approximation wants an answer soon.
-    patient = sampler.method == "nuts" and len(data.runs.group) <= FEW_RUNS
-    longest = LONGEST_OF_FEW if patient else LONGEST
+    small = len(data.runs.group) <= FEW_RUNS and program.size <= FEW_PARAMETERS
+    longest = LONGEST_OF_FEW if small and sampler.method == "nuts" else LONGEST
     chains = sample_from(mode, program, data, sampler, seed, progress, longest=longest)
     if chains.diverging.any() and sampler.target < CAREFUL_TARGET and not chains.ended:
         careful = replace(sampler, target=CAREFUL_TARGET)
