@@ -63,6 +63,7 @@ from allometry.inference import (
     fit,
     group_runs,
 )
+from allometry.inference.discrepancy import study_scale
 from allometry.laws import get_law
 from allometry.priors import PriorFile, PriorUse, as_prior, typical_prior
 from allometry.priors.file import NOISE_QUANTITIES
@@ -295,11 +296,14 @@ def main() -> None:
     for kind, part in table.groupby("design", sort=False):
         print(f"\n# Design: {kind}")
         report(part)
-    print("\nExponent of N* by study: what few runs would have to be told")
+    print(
+        "\nExponent of N* and scale of the discrepancy by study: what few runs would have to be told"
+    )
     for name in studies.names:
-        growth = studies.posterior(name).growth_law(force=True)
-        medians = growth["params_exponent_median"]
-        print(f"{name}: {', '.join(f'{value:.2f}' for value in medians)}")
+        posterior = studies.posterior(name)
+        medians = posterior.growth_law(force=True)["params_exponent_median"]
+        told = ", ".join(f"{value:.2f}" for value in medians)
+        print(f"{name}: {told}; {100 * study_scale(posterior).scale:.1f} %")
 
 
 if __name__ == "__main__":
