@@ -296,9 +296,7 @@ def main() -> None:
     for kind, part in table.groupby("design", sort=False):
         print(f"\n# Design: {kind}")
         report(part)
-    print(
-        "\nExponent of N* and scale of the discrepancy by study: what few runs would have to be told"
-    )
+    print("\nExponent of N* and scale of the discrepancy by study: what few runs should be told")
     for name in studies.names:
         posterior = studies.posterior(name)
         medians = posterior.growth_law(force=True)["params_exponent_median"]

@@ -89,7 +89,7 @@ def print_ratios(by_group: pd.DataFrame, arm: str, others: Iterable[str]) -> Non
     for name, row in table.iterrows():
         print_row(str(name), *(f"{value:.2f}" for value in row))
     print_row("median", *(f"{value:.2f}" for value in table.median()))
-    logs = np.log(table)
+    logs = table.apply(np.log)
     print_row("geometric mean", *(f"{np.exp(value):.2f}" for value in logs.mean()))
     print_row("its standard error", *(f"{100 * value:.0f} %" for value in logs.sem()))
 
