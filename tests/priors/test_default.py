@@ -70,6 +70,21 @@ def test_a_fit_says_that_it_began_with_the_library_and_keeps_it(tmp_path):
     assert "imported by default, since 8 runs are few" in loaded[0].notes[0]
 
 
+def test_what_its_laws_have_taken_up_is_not_doubted_again():
+    runs = study(8)
+    largest = runs.iloc[[int(np.argmax(runs["params"] * runs["tokens"]))]]
+    ahead = largest[["params", "tokens"]] * 3.0
+    widths = {}
+    for cells in (TYPICAL.fitted_over, ()):
+        file = replace(TYPICAL, name="mine", fitted_over=cells)
+        # Without the default prior beside it, so that these runs cannot set it aside.
+        posterior = fit(runs, prior=[PriorUse(file=file, vague=0.0)], sampler=QUICK)
+        assert [one.weight for one in posterior.record.fitted_ranges] == [1.0] * bool(cells)
+        loss = posterior.predict(ahead, force=True)
+        widths[bool(cells)] = np.log(loss["loss_q95"] / loss["loss_q5"]).to_numpy()
+    assert (widths[True] < 0.9 * widths[False]).all()
+
+
 def test_the_unit_of_loss_does_not_matter_to_it():
     runs = read_runs(study(8))
     (use,), _ = choose_library(runs, get_law("pnorm"))

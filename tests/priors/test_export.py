@@ -1,6 +1,7 @@
 """A posterior becomes a prior file, on the command line too, and a fit begins with it."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from simulation import simulate_runs
 from allometry.cli import main
 from allometry.errors import InputError
 from allometry.inference import Posterior, Sampler, fit
+from allometry.inference.fitted_range import FittedRange, count_cells
 from allometry.priors import as_prior, library_names, library_prior, overlay_table, read_prior
 from allometry.priors.export import discounted, of_prior, quantity_draws
 
@@ -46,6 +48,21 @@ def test_a_new_group_is_less_certain_than_the_one_that_was_run(study):
     wider = np.diag(new.mixture.covariance) / np.diag(own.mixture.covariance)
     assert (wider[:7] > 1.0).all()
     assert new.worth_runs < own.worth_runs
+
+
+def test_a_prediction_says_where_its_runs_lay(study):
+    known = study.idata["constant_data"]
+    cells = count_cells([(known["params"].to_numpy(), known["tokens"].to_numpy())])
+    assert as_prior(study).fitted_over == cells
+    assert as_prior(study, kind="groups").fitted_over == ()
+    # A law that was imported holds where its own studies had runs, for whoever goes on with it.
+    other = FittedRange(weight=0.9, cells=((20.0, 1.0, 3.0),))
+    began = replace(study, record=replace(study.record, fitted_ranges=(other,)))
+    assert as_prior(began, kind="groups").fitted_over == other.cells
+    assert as_prior(began).fitted_over == (*other.cells, *cells)
+    doubted = replace(other, weight=0.3)
+    began = replace(study, record=replace(study.record, fitted_ranges=(doubted,)))
+    assert as_prior(began, kind="groups").fitted_over == ()
 
 
 def test_a_discount_lies_between_the_posterior_and_the_prior_it_began_with(study):

@@ -27,13 +27,20 @@ TEXT = document_text(DOCUMENT)
 def test_a_file_says_exactly_what_was_written(tmp_path, kind, df):
     file = prior_file(
         kind=kind, groups=GROUPS if kind == "groups" else (), df=df, worth_runs=12.5,
-        drift={"scale": 0.02, "shared": 0.5}, provenance={"source": "ümlaut.csv", "runs": 3},
+        drift={"scale": 0.02, "shared": 0.5}, fitted_over=((18.5, 1.0, 3.0), (19.0, -0.5, 1.0)),
+        provenance={"source": "ümlaut.csv", "runs": 3},
     )  # fmt: skip
     found = read_prior(file.save(tmp_path / "a" / "prior.json"))
     assert found.to_document() == file.to_document()
     assert json.dumps(found.provenance) == json.dumps(file.provenance)  # 3 runs, not 3.0
     assert np.array_equal(found.mixture.scales, file.mixture.scales)
     assert [p.name for p in (tmp_path / "a").iterdir()] == ["prior.json"]
+
+
+def test_a_file_of_an_older_version_does_not_say_where_its_law_was_fitted():
+    document = copy.deepcopy(DOCUMENT)
+    del document["fitted_over"]
+    assert parse_prior(json.dumps(document)).fitted_over == ()
 
 
 def changed(*path, value=..., drop=False):
@@ -85,6 +92,9 @@ BROKEN = {
     "negative": (changed(*COMPONENT, "scale", 0, 0, value=-1.0), "variance below"),
     "nan": (changed(*COMPONENT, "mean", 0, value=NAN), "not a number that JSON knows"),
     "drift": (changed("drift", value={"scale": 3.0, "shared": 0.5}), "drift.scale"),
+    "cell": (changed("fitted_over", value=[[18.5, 1.0]]), r"fitted_over\[0\] has 2 entries"),
+    "cell of no run": (changed("fitted_over", value=[[18.5, 1.0, 0]]), r"fitted_over\[0\] is 0"),
+    "cells": (changed("fitted_over", value={"c": 18.5}), "fitted_over must be a list"),
     "provenance": (changed("provenance", value={"a": [[[[[[[[1]]]]]]]]}), "nested too deeply"),
 }
 

@@ -301,6 +301,31 @@ def test_params_without_embeddings_convert_where_they_are_a_power_of_params():
     assert float(bound.source.shift[0]) == pytest.approx(wanted, abs=1e-9)
 
 
+def test_where_a_law_was_fitted_is_told_in_the_studys_units():
+    ours = runs(ONE)["params"].to_numpy()
+    # At 4 bytes a token there and 2 here the same text is twice as many tokens here.
+    file = prior_file(units=Units(bytes_per_token=4.0), fitted_over=((19.0, 1.0, 2.0),))
+    with jax.enable_x64(True):
+        twice = bind_all([PriorUse(file=file, bytes_per_token=2.0)], importing(ONE))[0]
+    assert twice.fitted_over == (pytest.approx((19.0 + np.log10(2), 1.0 + np.log10(2), 2.0)),)
+    # 1e9 params without embeddings are as many more here as our runs say.
+    power = importing(ONE, params_non_embedding=0.6 * (ours / 1e8) ** 1.1 * 1e8)
+    with jax.enable_x64(True):
+        file = prior_file(units=NO_EMBEDDINGS, fitted_over=((19.0, 1.0, 2.0),))
+        (cell,) = bind_all([PriorUse(file=file)], power)[0].fitted_over
+    params = np.log10(1e8 * (1e9 / 0.6e8) ** (1 / 1.1))
+    assert cell == pytest.approx((params + 10.0, 10.0 - params, 2.0))
+
+
+def test_the_noise_alone_has_no_range():
+    file = prior_file(fitted_over=((19.0, 1.0, 2.0),))
+    with jax.enable_x64(True):
+        (noise,) = bind_all([PriorUse(file=file, parts=("noise",))], importing(ONE))
+        law, both = bind_all([PriorUse(file=file)], importing(ONE))
+    assert noise.fitted_over == both.fitted_over == ()
+    assert law.fitted_over
+
+
 def test_params_without_embeddings_are_counted_from_shapes_where_no_column_has_them():
     widths = {"d_model": [512] * 6 + [768] * 6, "n_layers": 8, "n_heads": 8, "d_ff": 2048}
     counts = [

@@ -232,8 +232,19 @@ def _short(file: "PriorFile", path: Path | None) -> dict[str, object]:
         "reference": f"{scale.params:.4g} params, {scale.tokens:.4g} tokens",
         "units": f"params {units.params}; loss {units.loss}",
         "distribution": f"{len(mixture.weights)} {family} of {mixture.size} quantities",
+        "fitted_over": _fitted_over(file),
         "discount": file.discount,
         "worth_runs": file.worth_runs,
         **file.goodness,
         **{f"source {k}": v for k, v in file.provenance.items() if k not in ("versions", MARKS)},
     }
+
+
+def _fitted_over(file: "PriorFile") -> str:
+    """Where the runs lay that its laws were fitted to."""
+    if not file.fitted_over:
+        return "not said"
+    c, r, _ = zip(*file.fitted_over, strict=True)
+    low, high = (6.0 * 10.0**end for end in (min(c), max(c)))
+    ratios = f"{10.0 ** min(r):.2g} to {10.0 ** max(r):.2g} tokens a param"
+    return f"6 N D of {low:.1g} to {high:.1g} FLOPs at {ratios}"

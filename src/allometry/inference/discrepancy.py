@@ -22,18 +22,16 @@ import numpy.typing as npt
 from scipy.linalg import cho_solve, solve_triangular
 
 from allometry.inference.discrepancy_cells import cells_of
+from allometry.inference.discrepancy_kernel import Kernel, covariance, taken_up
 from allometry.inference.discrepancy_scale import StudyScale, learn_scale, prior_scale
 from allometry.inference.drift import Drift
-from allometry.inference.residuals import RunResiduals, run_residuals
+from allometry.inference.residuals import RunResiduals, mean_law_slopes, run_residuals
 
 if TYPE_CHECKING:
     from allometry.inference.posterior import Posterior
 
 Array = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
-
-LENGTH_EPOCHS = 1.0
-"""Decades of epochs: 4 of them cost little, more than 40 add little (arXiv:2305.16264)."""
 
 TELLING_GROUPS = 16
 """Groups that the scale is learned from at most."""
@@ -58,6 +56,8 @@ class Residuals:
         Of this study's discrepancy.
     drift : Drift
         What was thought of it before the runs.
+    kernel : Kernel
+        Its correlation before them.
     """
 
     place: Array
@@ -66,34 +66,27 @@ class Residuals:
     root: Array
     scale: StudyScale
     drift: Drift
+    kernel: Kernel
 
     def at(self, group: Indices, place: Array) -> tuple[Array, Array]:
         """Mean and standard deviation of the discrepancy at places of groups, (point,)."""
         across = self._across(group, place)
         explained = solve_triangular(self.root, across.T, lower=True)
-        left = self.scale.scale**2 - (explained**2).sum(axis=0)
+        left = self.scale.scale**2 * self.kernel.variance(place) - (explained**2).sum(axis=0)
         return across @ self.weights, np.sqrt(np.maximum(left, 0.0))
 
     def between(self, group: Indices, place: Array) -> Array:
         """Covariance of the discrepancy between places of groups, (point, point)."""
         explained = solve_triangular(self.root, self._across(group, place).T, lower=True)
-        prior = self.scale.scale**2 * _correlation(place, group, self.drift)
+        alike = _alike(group, group, self.drift.shared)
+        prior = self.scale.scale**2 * self.kernel.between(place, place) * alike
         return np.asarray(prior - explained.T @ explained)
 
     def _across(self, group: Indices, place: Array) -> Array:
         """Covariance between places of groups and the cells, before residuals, (point, cell)."""
         alike = _alike(group, self.group, self.drift.shared)
-        along = covariance(place, self.place, self.drift.length)
+        along = self.kernel.between(place, self.place)
         return np.asarray(self.scale.scale**2 * along * alike)
-
-
-def covariance(a: Array, b: Array, length: float) -> Array:
-    """Correlation of the discrepancy between places, shape (a, b)."""
-    lengths = np.asarray([length, length, LENGTH_EPOCHS])[: a.shape[1]]
-    steps = (a[:, None] - b[None]) / lengths
-    squares = 5.0 * (steps**2).sum(axis=-1)
-    root = np.sqrt(squares)
-    return np.asarray((1.0 + root + squares / 3.0) * np.exp(-root))
 
 
 def places(posterior: "Posterior", params: Array, tokens: Array, epochs: Array | None) -> Array:
@@ -183,19 +176,35 @@ def _residuals(posterior: "Posterior") -> Residuals:
     group = data["group_index"].to_numpy().astype(np.int64)
     found = run_residuals(posterior, group, params, tokens)
     epochs = data["epochs"].to_numpy().astype(np.float64) if "epochs" in data else None
-    return condition(
-        places(posterior, params, tokens, epochs), group, found, posterior.record.drift
-    )
+    drift, place = posterior.record.drift, places(posterior, params, tokens, epochs)
+    return condition(place, group, found, drift, _kernel(posterior, drift.length))
 
 
-def condition(place: Array, group: Indices, found: RunResiduals, drift: Drift) -> Residuals:
+def _kernel(posterior: "Posterior", length: float) -> Kernel:
+    """Of a posterior's discrepancy, without what its imported laws have taken up."""
+    ranges = posterior.record.fitted_ranges
+    if not ranges or posterior.law.columns:
+        return Kernel(length=length)
+    slopes = mean_law_slopes(posterior)
+    return Kernel(length=length, taken=tuple(taken_up(one, slopes, length) for one in ranges))
+
+
+def condition(
+    place: Array,
+    group: Indices,
+    found: RunResiduals,
+    drift: Drift,
+    kernel: Kernel | None = None,
+) -> Residuals:
     """The discrepancy given residuals of the runs of groups at places."""
+    kernel = kernel or Kernel(length=drift.length)
     scale = prior_scale(drift.scale, log_sd=drift.log_sd)
     if drift.scale > 0 and found.slopes is not None:
         scale = _learned(place, group, found, found.slopes, drift)
     cells = cells_of(place, group, found.variance)
     place, residual = cells.average(place), cells.average(found.residual)
-    prior = scale.scale**2 * _correlation(place, cells.group, drift)
+    alike = _alike(cells.group, cells.group, drift.shared)
+    prior = scale.scale**2 * kernel.between(place, place) * alike
     root = np.asarray(np.linalg.cholesky(prior + np.diag(scale.noise * cells.variance)))
     return Residuals(
         place=place,
@@ -204,6 +213,7 @@ def condition(place: Array, group: Indices, found: RunResiduals, drift: Drift) -
         root=root,
         scale=scale,
         drift=drift,
+        kernel=kernel,
     )
 
 
@@ -215,22 +225,18 @@ def _learned(
     kept = np.isin(group, most)
     place, group, residual, slopes = place[kept], group[kept], found.residual[kept], slopes[kept]
     cells = cells_of(place, group, found.variance[kept])
-    mean = cells.average(residual)
+    mean, middle = cells.average(residual), cells.average(place)
     own = [cells.average(np.where((group == g)[:, None], slopes, 0.0)) for g in np.unique(group)]
     squares = (residual - mean[cells.cell]) ** 2 * cells.precision
     return learn_scale(
         mean,
         cells.variance,
-        _correlation(cells.average(place), cells.group, drift),
+        covariance(middle, middle, drift.length) * _alike(cells.group, cells.group, drift.shared),
         np.concatenate(own, axis=1),
         scale=drift.scale,
         log_sd=drift.log_sd,
         spare=(len(residual) - len(mean), float(squares.sum())),
     )
-
-
-def _correlation(place: Array, group: Indices, drift: Drift) -> Array:
-    return covariance(place, place, drift.length) * _alike(group, group, drift.shared)
 
 
 def _alike(a: Indices, b: Indices, shared: float) -> Array:

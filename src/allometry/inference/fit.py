@@ -34,6 +34,7 @@ from allometry.inference.importing import (
     ImportingStudy,
     as_blocks,
     bind_all,
+    fitted_ranges,
     imported_drift,
 )
 from allometry.inference.informative import irreducible_above_smallest, require_informative
@@ -205,6 +206,9 @@ def fit(
         drift=drift,
         priors=chosen,
         imported=imported,
+        fitted_ranges=fitted_ranges(
+            bound, members, [(o.prior_weights, o.posterior_weights) for o in imported]
+        ),
         convergence=convergence,
         source=Path(checked.source).name,
         sha256=checked.sha256,

@@ -11,6 +11,7 @@ import pandas as pd
 
 from allometry.errors import InputError
 from allometry.inference.drift import Drift
+from allometry.inference.fitted_range import Cells, FittedRange
 from allometry.inference.groups import Grouping
 from allometry.inference.imported import ImportedBlock, ImportedSource
 from allometry.inference.loss_priors import LossPriors
@@ -67,6 +68,8 @@ class BoundPrior:
         What was converted, dropped or matched.
     drift : Drift or None
         Discrepancy beyond the data, where the prior speaks of it.
+    fitted_over : tuple of (float, float, float)
+        Cells of the runs that its law was fitted to; see `allometry.inference.fitted_range`.
     by_default : bool
         Whether nobody asked for it.
     """
@@ -77,6 +80,7 @@ class BoundPrior:
     vague: float
     notes: tuple[str, ...] = ()
     drift: Drift | None = None
+    fitted_over: Cells = ()
     by_default: bool = False
 
 
@@ -118,6 +122,29 @@ def as_blocks(
             )
         )
     return tuple(blocks), tuple(tuple(indices) for _, indices in members)
+
+
+def fitted_ranges(
+    bound: Sequence[BoundPrior],
+    members: Sequence[Sequence[int]],
+    weights: Sequence[tuple[Sequence[float], Sequence[float]]],
+) -> tuple[FittedRange, ...]:
+    """Ranges of imported laws: in full, unless the runs speak against an import.
+
+    `weights` are those of the default prior and of each member before and after the runs, block by
+    block. A member counts by its share of its block's informative weight, times what the runs left
+    of that weight.
+    """
+    found = []
+    for indices, (before, after) in zip(members, weights, strict=True):
+        informative = sum(after[1:])
+        left = min(1.0, informative / sum(before[1:]))
+        found += [
+            FittedRange(weight=left * weight / informative, cells=bound[i].fitted_over)
+            for i, weight in zip(indices, after[1:], strict=True)
+            if bound[i].fitted_over and weight > 0
+        ]
+    return tuple(found)
 
 
 def imported_drift(bound: Sequence[BoundPrior]) -> Drift | None:

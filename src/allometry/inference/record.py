@@ -8,6 +8,7 @@ from typing import Any
 from allometry.accounting import CostModel
 from allometry.inference.convergence import Convergence
 from allometry.inference.drift import FORMER_LENGTH, Drift
+from allometry.inference.fitted_range import FittedRange
 from allometry.inference.import_report import ImportOutcome
 from allometry.inference.loss_priors import LossPriors
 from allometry.inference.record_json import (
@@ -61,6 +62,8 @@ class Record:
         Packages that made it.
     imported : tuple of ImportOutcome
         What became of imported priors.
+    fitted_ranges : tuple of FittedRange
+        Where the runs lay that imported laws were fitted to: empty without such imports.
     settings : dict
         What the fit was asked for: method, chains, draws, options; empty in files of older
         versions.
@@ -84,6 +87,7 @@ class Record:
     seed: int
     versions: dict[str, str]
     imported: tuple[ImportOutcome, ...] = ()
+    fitted_ranges: tuple[FittedRange, ...] = ()
     settings: dict[str, Any] = field(default_factory=dict)
 
     def provenance(self) -> dict[str, Any]:
@@ -108,6 +112,7 @@ class Record:
         document = {part.name: getattr(self, part.name) for part in fields(self)}
         document["cost"] = self.cost.to_dict()
         document["imported"] = [asdict(outcome) for outcome in self.imported]
+        document["fitted_ranges"] = [asdict(one) for one in self.fitted_ranges]
         return record_texts(FORMAT, plain(document, ("scale", "drift", "convergence", "priors")))
 
     @staticmethod
@@ -120,7 +125,7 @@ class Record:
             If the attributes are not those of a posterior, or of another schema version.
         """
         # Absent in files of older versions.
-        texts = {"imported": "[]", "settings": "{}"} | dict(attributes)
+        texts = {"imported": "[]", "fitted_ranges": "[]", "settings": "{}"} | dict(attributes)
         names = [part.name for part in fields(Record)]
         return read_record(FORMAT, texts, names, _from_document, source=source)
 
@@ -140,6 +145,7 @@ def _from_document(document: dict[str, Any]) -> Record:
             "priors": LossPriors.from_json(document["priors"]),
             "convergence": convergence_from(document["convergence"]),
             "imported": tuple(map(ImportOutcome.from_json, document["imported"])),
+            "fitted_ranges": tuple(map(FittedRange.from_json, document["fitted_ranges"])),
             "settings": dict(document["settings"]),
         }
     )

@@ -1,5 +1,6 @@
 """Residuals of fitted runs from the law, and how they would change with its coefficients."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,8 @@ THINNED = 100
 
 STEP = 1e-4
 """Of a coefficient's logarithm, in a central difference."""
+
+FEWEST_POINTS = 64
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -46,14 +49,10 @@ def run_residuals(
     A Student-t is a normal of uncertain variance: given a residual of z scales, its variance is
     that of the scale times (nu + z^2) / (nu + 1), so that outliers count little.
     """
-    data, scale = posterior.idata["constant_data"], posterior.record.scale
+    data = posterior.idata["constant_data"]
     keep = np.linspace(0, posterior.n_draws - 1, min(THINNED, posterior.n_draws)).astype(int)
     draws = {name: value[keep] for name, value in posterior.coefficients(group).items()}
-    law = LawDraws(
-        law=posterior.law,
-        coefficients=_with_steps(draws),
-        log_reference=(np.log(scale.params), np.log(scale.tokens), np.log(scale.loss)),
-    )
+    law = _law(posterior, _with_steps(draws))
     columns = {n: data[n].to_numpy().astype(np.float64) for n in posterior.law.columns}
     log_loss, imbalance = log_loss_at(law, params, tokens, columns)
     up, down = log_loss[len(keep) :: 2], log_loss[len(keep) + 1 :: 2]
@@ -73,11 +72,44 @@ def run_residuals(
     )
 
 
+def mean_law_slopes(posterior: "Posterior") -> Callable[[Array], Array]:
+    """Change of log loss with each coefficient of the mean law of the groups that were run.
+
+    Returns a function of places (place, 2), c = log10(N D) and r = log10(D / N), that gives
+    (place, coefficient). The law must read no further columns.
+    """
+    fitted = np.unique(posterior.idata["constant_data"]["group_index"].to_numpy())
+    found = posterior.coefficients(fitted.astype(np.int64))
+    steps = _steps({name: value.mean(axis=1).mean() for name, value in found.items()})
+
+    def slopes(place: Array) -> Array:
+        points = len(place)
+        padded = max(FEWEST_POINTS, 1 << (points - 1).bit_length())  # few sizes, few compilations
+        c, r = place[np.minimum(np.arange(padded), points - 1)].T
+        many = {name: np.repeat(value[:, None], padded, axis=1) for name, value in steps.items()}
+        law = _law(posterior, many)
+        log_loss, _ = log_loss_at(law, 10.0 ** ((c - r) / 2.0), 10.0 ** ((c + r) / 2.0))
+        return np.asarray((log_loss[::2] - log_loss[1::2])[:, :points].T / (2.0 * STEP))
+
+    return slopes
+
+
+def _law(posterior: "Posterior", coefficients: Mapping[str, Array]) -> LawDraws:
+    scale = posterior.record.scale
+    return LawDraws(
+        law=posterior.law,
+        coefficients=coefficients,
+        log_reference=(np.log(scale.params), np.log(scale.tokens), np.log(scale.loss)),
+    )
+
+
 def _with_steps(draws: dict[str, Array]) -> dict[str, Array]:
     """Draws, and below them a step up and a step down from their mean for each coefficient."""
-    mean = {name: value.mean(axis=0) for name, value in draws.items()}
-    steps = [{**mean, name: mean[name] + sign * STEP} for name in draws for sign in (1.0, -1.0)]
-    return {
-        name: np.concatenate([value, [step[name] for step in steps]])
-        for name, value in draws.items()
-    }
+    steps = _steps({name: value.mean(axis=0) for name, value in draws.items()})
+    return {name: np.concatenate([value, steps[name]]) for name, value in draws.items()}
+
+
+def _steps(mean: Mapping[str, Array]) -> dict[str, Array]:
+    """A step up and a step down from the mean in each coefficient in turn, (2 coefficient, ...)."""
+    stepped = [{**mean, name: mean[name] + sign * STEP} for name in mean for sign in (1.0, -1.0)]
+    return {name: np.stack([step[name] for step in stepped]) for name in mean}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from allometry.errors import InputError
 from allometry.files import writing
+from allometry.inference.fitted_range import Cells
 from allometry.laws import Law, Scale
 from allometry.priors.mixture import Mixture
 
@@ -100,6 +101,9 @@ class PriorFile:
     worth_runs : float or None
         Runs of the study's own design that would teach a weakly informed fit as much about a run
         at ten times their largest budget.
+    fitted_over : tuple of (float, float, float)
+        Of a prediction for a new group: where the runs lay that its laws were fitted to, as cells
+        of `allometry.inference.fitted_range`. Empty where it is not known.
     goodness : dict of str to float
         How well the mixture describes the draws.
     provenance : dict
@@ -119,6 +123,7 @@ class PriorFile:
     discount: float = 1.0
     drift: dict[str, float] | None = None
     worth_runs: float | None = None
+    fitted_over: Cells = ()
     goodness: dict[str, float] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
 
@@ -181,6 +186,7 @@ class PriorFile:
             "discount": self.discount,
             "drift": self.drift,
             "worth_runs": self.worth_runs,
+            "fitted_over": [list(cell) for cell in self.fitted_over],
             "goodness": self.goodness,
             "provenance": self.provenance,
         }

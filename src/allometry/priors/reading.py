@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, cast, get_args
 
 from allometry.errors import InputError
+from allometry.inference.fitted_range import Cells
 from allometry.laws import Scale, get_law
 from allometry.priors.file import (
     NOISE_QUANTITIES,
@@ -39,6 +40,10 @@ FIELDS = (
     "allometry_prior, name, description, kind, law, parameterisation, reference, units, groups, "
     "quantities, distribution, discount, drift, worth_runs, goodness, provenance"
 ).split(", ")
+LATER = ("fitted_over",)
+"""Fields that files of older versions do not have."""
+
+MAX_CELLS = 4000
 HINT = "Export it again (allometry prior export), or take another file."
 
 
@@ -108,7 +113,7 @@ def _prior(document: Any) -> PriorFile:
         raise BrokenRuleError(what)
     if missing := [name for name in FIELDS if name not in fields]:
         raise BrokenRuleError(f"field {', '.join(missing)} is missing")
-    if unknown := [name for name in fields if name not in FIELDS]:
+    if unknown := [name for name in fields if name not in (*FIELDS, *LATER)]:
         raise BrokenRuleError(f"unknown field {', '.join(map(repr, unknown[:5])):.100}")
     kind = cast(Kind, one_of(fields["kind"], get_args(Kind), "kind"))
     form = fields["parameterisation"]
@@ -134,6 +139,7 @@ def _prior(document: Any) -> PriorFile:
         worth_runs=optional(
             fields["worth_runs"], lambda value: json_number(value, "worth_runs", low=0.0)
         ),
+        fitted_over=_fitted_over(fields.get("fitted_over", [])),
         goodness={
             json_text(name, "goodness"): json_number(value, f"goodness.{name:.40}")
             for name, value in json_object(fields["goodness"], "goodness").items()
@@ -180,6 +186,21 @@ def _drift(value: Any) -> dict[str, float] | None:
         "scale": json_number(found["scale"], "drift.scale", low=0.0, high=1.0),
         "shared": json_number(found["shared"], "drift.shared", low=0.0, high=1.0),
     }
+
+
+def _fitted_over(value: Any) -> Cells:
+    found = []
+    for i, row in enumerate(json_list(value, "fitted_over", most=MAX_CELLS)):
+        where = f"fitted_over[{i}]"
+        c, r, count = json_list(row, where, most=3, least=3)
+        found.append(
+            (
+                json_number(c, where, low=-60.0, high=60.0),
+                json_number(r, where, low=-60.0, high=60.0),
+                json_number(count, where, low=0.0, high=1e6, open_low=True),
+            )
+        )
+    return tuple(found)
 
 
 def _groups(value: Any, kind: Kind) -> tuple[dict[str, Any], ...]:

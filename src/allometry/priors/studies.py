@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from allometry.errors import InputError
 from allometry.inference import Posterior
+from allometry.inference.fitted_range import count_cells
 from allometry.laws import Scale
 from allometry.priors.export import parameterisation_of
 from allometry.priors.file import NOISE_QUANTITIES, PriorFile, Quantity, Units, law_quantities
@@ -199,6 +200,7 @@ def typical_prior(
         quantities=tuple(Quantity(name=name) for name in names),
         groups=(),
         mixture=mixture,
+        fitted_over=count_cells([_run_columns(posterior)[:2] for posterior in posteriors]),
         goodness=goodness | spread,
         provenance={
             "source": ", ".join(study.name for study in known),

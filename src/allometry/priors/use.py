@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from allometry.errors import InputError
 from allometry.inference.drift import Drift
+from allometry.inference.fitted_range import Cells
 from allometry.inference.imported import ImportedSource, LawPart, MixtureArrays, Target
 from allometry.inference.importing import (
     BoundPrior,
@@ -133,6 +134,7 @@ class PriorUse:
             vague=first.vague,
             notes=(*notes, *first.notes),
             drift=drift,
+            fitted_over=source.fitted_over() if with_law else (),
         )
         return (told, *others)
 
@@ -232,6 +234,21 @@ class _Binding:
             vague=self.use.vague,
             notes=conversion.notes if law else (),
         )
+
+    def fitted_over(self) -> Cells:
+        """The file's cells in the study's units; none for a law that reads more than N and D."""
+        file, study = self.use.file, self.study
+        if not file.fitted_over or study.law.columns:
+            return ()
+        conversion = self._conversion(self._law_part(law=True))
+        c, r, count = np.asarray(file.fitted_over).T
+        ours, theirs = study.scale, file.reference
+        moved = conversion.shift[:2] / np.log(10.0)  # of the reference run, as the file counts
+        params = (c - r) / 2 - np.log10(theirs.params) + moved[0]
+        params = np.log10(ours.params) + np.exp(-conversion.log_slope) * params
+        tokens = (c + r) / 2 - np.log10(theirs.tokens) + moved[1] + np.log10(ours.tokens)
+        placed = np.stack([params + tokens, tokens - params, count], axis=1)
+        return tuple((float(c), float(r), float(n)) for c, r, n in placed)
 
     def _law_part(self, law: bool) -> LawPart:
         if not law:

@@ -1,0 +1,51 @@
+"""Where the runs lay that a law was fitted to: what an imported law has already taken up.
+
+Places are c = log10(N D) and r = log10(D / N), as of a discrepancy.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float64]
+
+CELL = 0.5
+"""Decades of a cell, in c and in r."""
+
+Cells = tuple[tuple[float, float, float], ...]
+"""c, r and how many studies, or groups of one, have runs there."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FittedRange:
+    """Range of an imported law.
+
+    Attributes
+    ----------
+    weight : float
+        How far it counts, 0 to 1: less than 1 where the runs speak against the import.
+    cells : tuple of (float, float, float)
+    """
+
+    weight: float
+    cells: Cells
+
+    @staticmethod
+    def from_json(document: Mapping[str, Any]) -> "FittedRange":
+        """The range from its fields as JSON types."""
+        cells = tuple((float(c), float(r), float(n)) for c, r, n in document["cells"])
+        return FittedRange(weight=float(document["weight"]), cells=cells)
+
+
+def count_cells(runs: Sequence[tuple[Array, Array]]) -> Cells:
+    """Cells of studies, each with its runs' params and tokens, (run,)."""
+    count: Counter[tuple[int, int]] = Counter()
+    for params, tokens in runs:
+        c, r = np.log10(params) + np.log10(tokens), np.log10(tokens) - np.log10(params)
+        place = np.round(np.stack([c, r], axis=1) / CELL).astype(np.int64)
+        count.update((int(i), int(j)) for i, j in np.unique(place, axis=0))
+    return tuple((CELL * i, CELL * j, float(n)) for (i, j), n in sorted(count.items()))
