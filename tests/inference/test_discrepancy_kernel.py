@@ -9,7 +9,7 @@ import pytest
 from allometry.inference.discrepancy import condition
 from allometry.inference.discrepancy_kernel import RIDGE, Kernel, covariance, taken_up
 from allometry.inference.drift import Drift
-from allometry.inference.fitted_range import CELL, FittedRange, count_cells
+from allometry.inference.fitted_range import CELL, RUNS_IN_FULL, FittedRange, count_cells
 from allometry.inference.importing import BoundPrior, fitted_ranges
 from allometry.inference.record import Record
 from allometry.inference.residuals import RunResiduals, mean_law_slopes
@@ -118,20 +118,21 @@ def test_cells_count_studies_and_not_their_runs():
     assert found == ((17.5, 1.5, 1.0), (19.5, 1.5, 2.0))
 
 
-def test_an_import_that_the_runs_contradict_loses_its_range():
+def test_many_runs_and_runs_that_contradict_an_import_take_its_range_from_it():
     def bound(name, cells=CELLS):
         return BoundPrior(name=name, about=("law",), source=None, vague=0.2, fitted_over=cells)
 
     laws = [bound("a"), bound("b"), bound("noise", ())]
     members = [(0, 1), (2,)]
 
-    def weights(*after):
-        told = fitted_ranges(laws, members, [((0.2, 0.4, 0.4), after), ((0.2, 0.8), (0.1, 0.9))])
-        return [one.weight for one in told]
+    def weights(*after, runs=8):
+        told = [((0.2, 0.4, 0.4), after), ((0.2, 0.8), (0.1, 0.9))]
+        return [one.weight for one in fitted_ranges(laws, members, told, runs=runs)]
 
     assert weights(0.2, 0.6, 0.2) == pytest.approx([0.75, 0.25])
     assert weights(0.05, 0.0, 0.95) == pytest.approx([1.0])  # more than all is not there
     assert weights(0.9, 0.05, 0.05) == pytest.approx([0.0625, 0.0625])
+    assert weights(0.2, 0.6, 0.2, runs=4 * RUNS_IN_FULL) == pytest.approx([0.1875, 0.0625])
 
 
 def test_a_record_keeps_ranges_and_older_ones_have_none(fitted):

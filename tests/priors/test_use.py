@@ -317,8 +317,12 @@ def test_where_a_law_was_fitted_is_told_in_the_studys_units():
     assert cell == pytest.approx((params + 10.0, 10.0 - params, 2.0))
 
 
-def test_the_noise_alone_has_no_range():
+def test_the_noise_alone_has_no_range_nor_has_a_law_of_some_groups():
     file = prior_file(fitted_over=((19.0, 1.0, 2.0),))
+    some = replace(file, groups=({"architecture": "xlstm"},))
+    with jax.enable_x64(True):
+        assert not any(one.fitted_over for one in bind_all([PriorUse(file=some)], importing(SIX)))
+        assert bind_all([PriorUse(file=file)], importing(SIX))[0].fitted_over
     with jax.enable_x64(True):
         (noise,) = bind_all([PriorUse(file=file, parts=("noise",))], importing(ONE))
         law, both = bind_all([PriorUse(file=file)], importing(ONE))

@@ -207,7 +207,10 @@ def fit(
         priors=chosen,
         imported=imported,
         fitted_ranges=fitted_ranges(
-            bound, members, [(o.prior_weights, o.posterior_weights) for o in imported]
+            bound,
+            members,
+            [(o.prior_weights, o.posterior_weights) for o in imported],
+            runs=n_runs,
         ),
         convergence=convergence,
         source=Path(checked.source).name,

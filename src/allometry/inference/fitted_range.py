@@ -16,6 +16,10 @@ Array = npt.NDArray[np.float64]
 CELL = 0.5
 """Decades of a cell, in c and in r."""
 
+RUNS_IN_FULL = 16
+"""Runs up to which an imported law is taken to be that of its own range: with more of them it is
+the law of these runs, and it counts by this over their number."""
+
 Cells = tuple[tuple[float, float, float], ...]
 """c, r and how many studies, or groups of one, have runs there."""
 
@@ -27,7 +31,7 @@ class FittedRange:
     Attributes
     ----------
     weight : float
-        How far it counts, 0 to 1: less than 1 where the runs speak against the import.
+        How far it counts, 0 to 1: less than 1 where runs are many or speak against the import.
     cells : tuple of (float, float, float)
     """
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from allometry.errors import InputError
 from allometry.inference.drift import Drift
-from allometry.inference.fitted_range import Cells, FittedRange
+from allometry.inference.fitted_range import RUNS_IN_FULL, Cells, FittedRange
 from allometry.inference.groups import Grouping
 from allometry.inference.imported import ImportedBlock, ImportedSource
 from allometry.inference.loss_priors import LossPriors
@@ -128,17 +128,19 @@ def fitted_ranges(
     bound: Sequence[BoundPrior],
     members: Sequence[Sequence[int]],
     weights: Sequence[tuple[Sequence[float], Sequence[float]]],
+    *,
+    runs: int,
 ) -> tuple[FittedRange, ...]:
-    """Ranges of imported laws: in full, unless the runs speak against an import.
+    """Ranges of imported laws: in full, unless the runs are many or speak against an import.
 
     `weights` are those of the default prior and of each member before and after the runs, block by
     block. A member counts by its share of its block's informative weight, times what the runs left
-    of that weight.
+    of that weight; and less beyond `RUNS_IN_FULL` runs, whose law is theirs.
     """
-    found = []
+    found, few = [], min(1.0, RUNS_IN_FULL / runs)
     for indices, (before, after) in zip(members, weights, strict=True):
         informative = sum(after[1:])
-        left = min(1.0, informative / sum(before[1:]))
+        left = few * min(1.0, informative / sum(before[1:]))
         found += [
             FittedRange(weight=left * weight / informative, cells=bound[i].fitted_over)
             for i, weight in zip(indices, after[1:], strict=True)

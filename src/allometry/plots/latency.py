@@ -142,7 +142,6 @@ def plot_roofline(
             color=color,
             alpha=0.25,
             lw=0,
-            label="90 %" if i == 0 else None,
         )
         if points is not None:
             own = points[points["label"] == row.label]
@@ -157,7 +156,7 @@ def plot_roofline(
             )
     ax.set(xscale="log", yscale="log")
     ax.set(xlabel="intensity (FLOPs a byte)", ylabel="rate (FLOP/s)")
-    ax.legend(fontsize="small")
+    _legend_with_band(ax)
     bare(ax)
     return ax
 
@@ -230,7 +229,6 @@ def plot_frontier(table: pd.DataFrame, *, ax: "Axes | None" = None) -> "Axes":
             color=color,
             alpha=0.15,
             lw=0,
-            label="90 %" if i == 0 else None,
         )
         ax.fill_between(
             rows["seconds_median"], rows["loss_q5"], rows["loss_q95"], color=color, alpha=0.25, lw=0
@@ -246,9 +244,18 @@ def plot_frontier(table: pd.DataFrame, *, ax: "Axes | None" = None) -> "Axes":
     first = table.iloc[0]
     ax.set(xscale="log", xlabel=QUANTITY_LABELS[str(first["quantity"])], ylabel="loss")
     ax.set_title(f"context {first['context_length']:g}, batch {first['batch_size']:g}")
-    ax.legend(fontsize="small")
+    _legend_with_band(ax)
     bare(ax)
     return ax
+
+
+def _legend_with_band(ax: "Axes") -> None:
+    """Legend of the lines, with a key for the bands around all of them."""
+    from matplotlib.patches import Patch
+
+    handles, _ = ax.get_legend_handles_labels()
+    band = Patch(color=GREY, alpha=0.25, lw=0, label="90 % interval")
+    ax.legend(handles=[*handles, band], fontsize="small")
 
 
 def _axes(ax: "Axes | None") -> "Axes":

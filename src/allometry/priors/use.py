@@ -236,9 +236,13 @@ class _Binding:
         )
 
     def fitted_over(self) -> Cells:
-        """The file's cells in the study's units; none for a law that reads more than N and D."""
+        """The file's cells in the study's units.
+
+        None for a law that reads more than N and D, or if it is of some of the study's groups only.
+        """
         file, study = self.use.file, self.study
-        if not file.fitted_over or study.law.columns:
+        every = self.target == "groups" and len(self.columns) == study.groups.n_groups
+        if not file.fitted_over or study.law.columns or not (every or self.target == "population"):
             return ()
         conversion = self._conversion(self._law_part(law=True))
         c, r, count = np.asarray(file.fitted_over).T
