@@ -14,7 +14,8 @@ vague       the default law, with every prior scale three times the default one 
             whose scale is known to a factor of nine either way (90 %)
 default     the default priors, and a discrepancy as large as public studies have it
 typical     the typical law of the other studies besides
-placed      the same, half of the runs chosen by ``design_runs`` after a fit to the other half, for
+whole       the same, with all of the discrepancy besides, part of which those laws have taken up
+placed      as typical, half of the runs chosen by ``design_runs`` after a fit to the other half for
             the loss at the group's largest compute, all of them for what the design's first 16 cost
 same-study  instead, the prediction of the other groups of the same study, where it has some
 lab-noise   the typical law, with the noise of the other groups of the same study, where it has some
@@ -205,8 +206,9 @@ def scored(
         return scores | {"cpu": time.process_time() - began}
     prior = None
     runs = chosen[:n]
-    if arm in ("typical", "placed"):
+    if arm in ("typical", "whole", "placed"):
         prior = library.typical(group.study)
+        prior = replace(prior, fitted_over=()) if arm == "whole" else prior
         runs = placed(group, chosen, n, prior) if arm == "placed" else runs
     elif arm == "own-noise":
         prior = library.own_noise(group.study)

@@ -13,6 +13,7 @@ ORDER = (
     "practice",
     "vague",
     "default",
+    "whole",
     "typical",
     "placed",
     "same-study",

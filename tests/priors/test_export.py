@@ -10,7 +10,7 @@ from simulation import simulate_runs
 from allometry.cli import main
 from allometry.errors import InputError
 from allometry.inference import Posterior, Sampler, fit
-from allometry.inference.fitted_range import FittedRange, count_cells
+from allometry.inference.fitted_range import FittedRange
 from allometry.priors import as_prior, library_names, library_prior, overlay_table, read_prior
 from allometry.priors.export import discounted, of_prior, quantity_draws
 
@@ -50,16 +50,12 @@ def test_a_new_group_is_less_certain_than_the_one_that_was_run(study):
     assert new.worth_runs < own.worth_runs
 
 
-def test_a_prediction_says_where_its_runs_lay(study):
-    known = study.idata["constant_data"]
-    cells = count_cells([(known["params"].to_numpy(), known["tokens"].to_numpy())])
-    assert as_prior(study).fitted_over == cells
-    assert as_prior(study, kind="groups").fitted_over == ()
-    # A law that was imported holds where its own studies had runs, for whoever goes on with it.
+def test_who_goes_on_with_a_study_has_the_range_of_the_law_that_it_imported(study):
+    assert as_prior(study).fitted_over == as_prior(study, kind="groups").fitted_over == ()
     other = FittedRange(weight=0.9, cells=((20.0, 1.0, 3.0),))
     began = replace(study, record=replace(study.record, fitted_ranges=(other,)))
     assert as_prior(began, kind="groups").fitted_over == other.cells
-    assert as_prior(began).fitted_over == (*other.cells, *cells)
+    assert as_prior(began).fitted_over == ()
     doubted = replace(other, weight=0.3)
     began = replace(study, record=replace(study.record, fitted_ranges=(doubted,)))
     assert as_prior(began, kind="groups").fitted_over == ()

@@ -21,7 +21,7 @@ RUNS_IN_FULL = 16
 the law of these runs, and it counts by this over their number."""
 
 Cells = tuple[tuple[float, float, float], ...]
-"""c, r and how many studies, or groups of one, have runs there."""
+"""c, r and how many studies have runs there."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

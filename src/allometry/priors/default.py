@@ -17,7 +17,7 @@ DEFAULT_PRIOR = "typical"
 
 MOST_RUNS = 16
 """Runs up to which a study imports it: with 6 to 16 runs it predicts larger runs of public studies
-that were left out better, by 23 to 4 % in the mean (``benchmarks/prior_worth.py``)."""
+that were left out better, by 28 to 7 % in the mean (``benchmarks/prior_worth.py``)."""
 
 TURN_OFF = "--no-library, or fit(library=False), leaves it out"
 

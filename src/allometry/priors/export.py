@@ -12,7 +12,7 @@ import pandas as pd
 
 from allometry.errors import InputError
 from allometry.inference import Posterior
-from allometry.inference.fitted_range import Cells, count_cells
+from allometry.inference.fitted_range import Cells
 from allometry.inference.imported import to_file
 from allometry.inference.population import new_theta
 from allometry.laws import Law
@@ -105,7 +105,9 @@ def as_prior(
         groups=groups,
         mixture=mixture,
         discount=discount,
-        fitted_over=_cells(posterior, kind),
+        # Not of a new group of one study: what all of its groups' laws take up alike is not in
+        # the spread between them, as it is between studies.
+        fitted_over=_cells(posterior) if kind == "groups" else (),
         goodness=goodness,
         provenance={
             "source": record.source,
@@ -119,22 +121,10 @@ def as_prior(
     return replace(file, worth_runs=worth_of_file(file, posterior))
 
 
-def _cells(posterior: Posterior, kind: Kind) -> Cells:
-    """Where the runs lie that a law of params and tokens was fitted to.
-
-    Those of the law that the study itself imported; for a new group, its own groups' besides.
-    """
-    if posterior.law.columns:
-        return ()
-    inherited = [one.cells for one in posterior.record.fitted_ranges if one.weight > 0.5]
-    cells = tuple(cell for cells in inherited for cell in cells)
-    if kind == "groups":
-        return cells
-    known = posterior.idata["constant_data"]
-    group = known["group_index"].to_numpy()
-    params, tokens = (known[name].to_numpy().astype(np.float64) for name in ("params", "tokens"))
-    runs = [(params[group == g], tokens[group == g]) for g in np.unique(group)]
-    return (*cells, *count_cells(runs))
+def _cells(posterior: Posterior) -> Cells:
+    """Cells of the studies whose law the study itself imported, for whoever goes on with it."""
+    ranges = posterior.record.fitted_ranges
+    return tuple(cell for one in ranges if one.weight > 0.5 for cell in one.cells)
 
 
 def parameterisation_of(law: Law) -> Parameterisation:

@@ -102,8 +102,8 @@ class PriorFile:
         Runs of the study's own design that would teach a weakly informed fit as much about a run
         at ten times their largest budget.
     fitted_over : tuple of (float, float, float)
-        Of a prediction for a new group: where the runs lay that its laws were fitted to, as cells
-        of `allometry.inference.fitted_range`. Empty where it is not known.
+        Where the runs of the studies lay that its laws were fitted to, as cells of
+        `allometry.inference.fitted_range`; empty of a law that is of one study.
     goodness : dict of str to float
         How well the mixture describes the draws.
     provenance : dict
