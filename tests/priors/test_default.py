@@ -70,7 +70,7 @@ def test_a_fit_says_that_it_began_with_the_library_and_keeps_it(tmp_path):
     assert "imported by default, since 8 runs are few" in loaded[0].notes[0]
 
 
-def test_what_its_laws_have_taken_up_is_not_doubted_again():
+def test_what_its_laws_have_taken_up_is_not_doubted_again(tmp_path):
     runs = study(8)
     largest = runs.iloc[[int(np.argmax(runs["params"] * runs["tokens"]))]]
     ahead = largest[["params", "tokens"]] * 3.0
@@ -82,6 +82,13 @@ def test_what_its_laws_have_taken_up_is_not_doubted_again():
         assert [one.weight for one in posterior.record.fitted_ranges] == [1.0] * bool(cells)
         loss = posterior.predict(ahead, force=True)
         widths[bool(cells)] = np.log(loss["loss_q95"] / loss["loss_q5"]).to_numpy()
+        (outcome,) = [one for one in posterior.record.imported if one.about == "law"]
+        assert ("what such a law gets wrong" in outcome.words) == bool(cells)
+        if cells:
+            left, whole = outcome.left_discrepancy
+            assert left < 0.9 * whole
+            again = Posterior.load(posterior.save(tmp_path / "fit.nc"))
+            assert again.record.imported == posterior.record.imported
     assert (widths[True] < 0.9 * widths[False]).all()
 
 

@@ -41,6 +41,7 @@ from allometry.inference.informative import irreducible_above_smallest, require_
 from allometry.inference.loss_priors import LossPriors, default_priors
 from allometry.inference.noise_level import is_thin, thin_advice
 from allometry.inference.posterior import Posterior
+from allometry.inference.range_report import with_ranges_told
 from allometry.inference.recentring import centred_where_precise
 from allometry.inference.record import Record
 from allometry.inference.sampling import (
@@ -183,8 +184,6 @@ def fit(
     )
     with jax.enable_x64(True):
         tree = with_imported_density(tree, blocks, law, posterior.sites)
-    if line := library_line(imported):
-        warnings.warn(line, LibraryPriorWarning, stacklevel=2)
     log_posteriors = np.asarray([mode.log_posterior for mode in modes])
     seconds = time.perf_counter() - began
     advice = (thin_advice(law, groups.runs_per_group),) if thin else ()
@@ -236,7 +235,10 @@ def fit(
             "library": library,
         },
     )
-    return Posterior(idata=tree, record=record)
+    found = with_ranges_told(Posterior(idata=tree, record=record))
+    if line := library_line(found.record.imported):
+        warnings.warn(line, LibraryPriorWarning, stacklevel=2)
+    return found
 
 
 def _asked(sampler: Sampler) -> dict[str, str | int | float]:

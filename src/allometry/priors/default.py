@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from allometry.inference.import_report import ImportOutcome
 from allometry.inference.importing import BoundPrior, ImportingStudy
+from allometry.inference.range_report import discrepancy_words
 from allometry.inference.worth import UNTOLD, worth_words
 from allometry.laws import Law
 from allometry.observations import Runs
@@ -80,6 +81,8 @@ def _fate(outcome: ImportOutcome) -> str:
         fate = f"used, {UNTOLD}"
     elif worth is not None:
         fate = f"worth {worth_words(worth)} more runs" if worth >= 1 else "worth less than one run"
+    if outcome.left_discrepancy is not None and not outcome.conflict:
+        fate += f", {discrepancy_words(*outcome.left_discrepancy)}"
     before, after = outcome.prior_weights[0], outcome.posterior_weights[0]
     weights = f"weight of the vague part {before:.2g} before and {after:.2g} after the runs"
     return f"{outcome.about} {fate} ({weights})"

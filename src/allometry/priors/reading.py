@@ -195,8 +195,8 @@ def _fitted_over(value: Any) -> Cells:
         c, r, count = json_list(row, where, most=3, least=3)
         found.append(
             (
-                json_number(c, where, low=-60.0, high=60.0),
-                json_number(r, where, low=-60.0, high=60.0),
+                json_number(c, where, low=0.0, high=50.0),
+                json_number(r, where, low=-15.0, high=15.0),
                 json_number(count, where, low=0.0, high=1e6, open_low=True),
             )
         )
