@@ -17,7 +17,7 @@ from allometry.laws import Scale, get_law
 from allometry.observations import find_table, read_runs
 from allometry.observations.catalogue import TABLES
 from allometry.priors import LibraryPriorWarning, PriorUse, choose_library, library_prior
-from allometry.priors.default import MOST_RUNS
+from allometry.priors.default import MOST_RUNS, share_near
 from allometry.priors.sources import MARKS, joined_marks, run_marks, shared_source
 
 ONE = {("transformer", 1024): TRUTH["transformer", 1024]}
@@ -114,6 +114,16 @@ def test_the_unit_of_loss_does_not_matter_to_it():
         for mine, theirs in zip(first, other, strict=True):
             a, b = (replace(one.source, shift=one.source.shift[:2]) for one in (mine, theirs))
             assert jax.tree.all(jax.tree.map(np.array_equal, a, b))
+
+
+def test_models_far_smaller_than_all_of_its_studies_begin_without_it():
+    tiny = simulate_runs(8, groups=ONE, sizes=4, budgets=(1e12, 1e13))
+    uses, notes = chosen(tiny)
+    assert uses == []
+    assert notes[0].startswith("the library's prior typical is left out: most of these runs lie")
+    few = pd.concat([tiny.head(3), study(6)])
+    assert chosen(few) == (["typical"], ())
+    assert share_near(TYPICAL.fitted_over, read_runs(few)) == pytest.approx(6 / 9)
 
 
 def test_a_study_never_begins_with_a_prior_made_from_itself():

@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
+from allometry.inference.fitted_range import Cells
 from allometry.inference.import_report import ImportOutcome
 from allometry.inference.importing import BoundPrior, ImportingStudy
 from allometry.inference.range_report import discrepancy_words
@@ -19,6 +22,10 @@ DEFAULT_PRIOR = "typical"
 MOST_RUNS = 16
 """Runs up to which a study imports it: with 6 to 16 runs it predicts larger runs of public studies
 that were left out better, by 28 to 7 % in the mean (``benchmarks/prior_worth.py``)."""
+
+NEAR = 1.0
+"""Decades of N D and of D / N from the runs of its studies within which half of a study's runs must
+lie: of models far smaller than all of these it tells nothing that holds."""
 
 TURN_OFF = "--no-library, or fit(library=False), leaves it out"
 
@@ -44,8 +51,8 @@ class LibraryUse:
 def choose_library(runs: Runs, law: Law) -> tuple[tuple[LibraryUse, ...], tuple[str, ...]]:
     """What a study imports by default, and notes on what it would have imported but for a reason.
 
-    Nothing for more runs than `MOST_RUNS`, for another law than the library's, or for a study that
-    the prior was made from: that would count its runs twice.
+    Nothing for more runs than `MOST_RUNS`, for another law than the library's, for a study that
+    the prior was made from (that would count its runs twice), or for one far from all of these.
     """
     if len(runs.table) > MOST_RUNS:
         return (), ()
@@ -54,11 +61,23 @@ def choose_library(runs: Runs, law: Law) -> tuple[tuple[LibraryUse, ...], tuple[
         return (), ()
     if shared := shared_source(file, runs):
         return (), (f"the library's prior {file.name} is left out: {shared}",)
+    if share_near(file.fitted_over, runs) < 0.5:
+        why = "most of these runs lie more than a decade from all of its studies'"
+        return (), (f"the library's prior {file.name} is left out: {why}",)
     reason = (
         f"{file.name}: imported by default, since {len(runs.table)} runs are few (at most "
         f"{MOST_RUNS}); {TURN_OFF}"
     )
     return (LibraryUse(use=PriorUse(file=file), reason=reason),), ()
+
+
+def share_near(cells: Cells, runs: Runs) -> float:
+    """Share of runs that lie within `NEAR` of the cells of studies."""
+    params, tokens = (runs.table[n].to_numpy(dtype=np.float64) for n in ("params", "tokens"))
+    c, r = np.log10(params) + np.log10(tokens), np.log10(tokens) - np.log10(params)
+    place = np.stack([c, r], axis=1)
+    away = np.abs(place[:, None] - np.asarray(cells)[None, :, :2]).max(axis=2)
+    return float((away <= NEAR).any(axis=1).mean())
 
 
 def library_line(outcomes: Sequence[ImportOutcome]) -> str:
