@@ -25,6 +25,7 @@ from allometry.inference.discrepancy_cells import cells_of
 from allometry.inference.discrepancy_kernel import Kernel, covariance, taken_up
 from allometry.inference.discrepancy_scale import StudyScale, learn_scale, prior_scale
 from allometry.inference.drift import Drift
+from allometry.inference.fitted_range import place_of
 from allometry.inference.residuals import RunResiduals, mean_law_slopes, run_residuals
 
 if TYPE_CHECKING:
@@ -91,11 +92,11 @@ class Residuals:
 
 def places(posterior: "Posterior", params: Array, tokens: Array, epochs: Array | None) -> Array:
     """c, r and, where the law reads them, log10 epochs (one pass if not given), (point, 2 or 3)."""
-    columns = [np.log10(params) + np.log10(tokens), np.log10(tokens / params)]
-    if "epochs" in posterior.law.columns:
-        passes = np.ones_like(params) if epochs is None else np.maximum(epochs, 1.0)
-        columns.append(np.log10(passes))
-    return np.stack(columns, axis=1)
+    place = place_of(params, tokens)
+    if "epochs" not in posterior.law.columns:
+        return place
+    passes = np.ones_like(params) if epochs is None else np.maximum(epochs, 1.0)
+    return np.column_stack([place, np.log10(passes)])
 
 
 def discrepancy_at(

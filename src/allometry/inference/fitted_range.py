@@ -45,11 +45,16 @@ class FittedRange:
         return FittedRange(weight=float(document["weight"]), cells=cells)
 
 
+def place_of(params: Array, tokens: Array) -> Array:
+    """C and r of runs, (run, 2)."""
+    log_params, log_tokens = np.log10(params), np.log10(tokens)
+    return np.stack([log_params + log_tokens, log_tokens - log_params], axis=1)
+
+
 def count_cells(runs: Sequence[tuple[Array, Array]]) -> Cells:
     """Cells of studies, each with its runs' params and tokens, (run,)."""
     count: Counter[tuple[int, int]] = Counter()
     for params, tokens in runs:
-        c, r = np.log10(params) + np.log10(tokens), np.log10(tokens) - np.log10(params)
-        place = np.round(np.stack([c, r], axis=1) / CELL).astype(np.int64)
+        place = np.round(place_of(params, tokens) / CELL).astype(np.int64)
         count.update((int(i), int(j)) for i, j in np.unique(place, axis=0))
     return tuple((CELL * i, CELL * j, float(n)) for (i, j), n in sorted(count.items()))

@@ -22,6 +22,7 @@ STEP = 1e-4
 """Of a coefficient's logarithm, in a central difference."""
 
 FEWEST_POINTS = 64
+"""Numbers of places are padded to a power of two, this at least: one compiled program for many."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -84,7 +85,7 @@ def mean_law_slopes(posterior: "Posterior") -> Callable[[Array], Array]:
 
     def slopes(place: Array) -> Array:
         points = len(place)
-        padded = max(FEWEST_POINTS, 1 << (points - 1).bit_length())  # few sizes, few compilations
+        padded = max(FEWEST_POINTS, 1 << (points - 1).bit_length())
         c, r = place[np.minimum(np.arange(padded), points - 1)].T
         many = {name: np.repeat(value[:, None], padded, axis=1) for name, value in steps.items()}
         law = _law(posterior, many)

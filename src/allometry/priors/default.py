@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from allometry.inference.fitted_range import Cells
+from allometry.inference.fitted_range import Cells, place_of
 from allometry.inference.import_report import ImportOutcome
 from allometry.inference.importing import BoundPrior, ImportingStudy
 from allometry.inference.range_report import discrepancy_words
@@ -61,7 +61,7 @@ def choose_library(runs: Runs, law: Law) -> tuple[tuple[LibraryUse, ...], tuple[
         return (), ()
     if shared := shared_source(file, runs):
         return (), (f"the library's prior {file.name} is left out: {shared}",)
-    if share_near(file.fitted_over, runs) < 0.5:
+    if file.fitted_over and share_near(file.fitted_over, runs) < 0.5:
         why = "most of these runs lie more than a decade from all of its studies'"
         return (), (f"the library's prior {file.name} is left out: {why}",)
     reason = (
@@ -74,8 +74,7 @@ def choose_library(runs: Runs, law: Law) -> tuple[tuple[LibraryUse, ...], tuple[
 def share_near(cells: Cells, runs: Runs) -> float:
     """Share of runs that lie within `NEAR` of the cells of studies."""
     params, tokens = (runs.table[n].to_numpy(dtype=np.float64) for n in ("params", "tokens"))
-    c, r = np.log10(params) + np.log10(tokens), np.log10(tokens) - np.log10(params)
-    place = np.stack([c, r], axis=1)
+    place = place_of(params, tokens)
     away = np.abs(place[:, None] - np.asarray(cells)[None, :, :2]).max(axis=2)
     return float((away <= NEAR).any(axis=1).mean())
 
